@@ -1,0 +1,239 @@
+//! An app: credentials, what is turned on, and limits. Built by the configuration, read by machines.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{AppId, ChannelName, EventName};
+use crate::origin::OriginPattern;
+use crate::refusal::Refusal;
+
+/// A secret text. It shows itself as `***` everywhere; only signing code asks for the bytes.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a secret.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself, for signing.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+/// One tenant: its channels, connections and events are its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct App {
+    /// The id in the paths of the HTTP API.
+    pub id: AppId,
+    /// The public key that clients connect with.
+    pub key: String,
+    /// The live secrets, newest first: two during a rotation. Webhooks are signed with the first.
+    pub secrets: Vec<Secret>,
+    /// Whether the app may be used at all.
+    pub enabled: bool,
+    /// Whether plain `ws://` and `http://` connections are refused.
+    pub tls_only: bool,
+    /// Whether clients may publish on private and presence channels.
+    pub client_events: bool,
+    /// Whether subscribers are told how many they are.
+    pub subscription_count: bool,
+    /// Whether signed-in users may watch others come and go.
+    pub watchlist: bool,
+    /// Pages that may connect.
+    pub origins: Vec<OriginPattern>,
+    /// Channels that exist: exact names, or a prefix and `*`. Empty: every name.
+    pub channels: Vec<String>,
+    /// Every limit.
+    pub limits: Limits,
+    /// Where webhooks go.
+    pub webhooks: Vec<Webhook>,
+}
+
+impl App {
+    /// Whether a page of this origin may connect. Clients outside browsers send none and may.
+    #[must_use]
+    pub fn allows_origin(&self, origin: Option<&str>) -> bool {
+        origin.is_none_or(|origin| self.origins.iter().any(|o| o.allows(origin)))
+    }
+
+    /// Reads the name of one of the app's channels.
+    ///
+    /// # Errors
+    /// The rule or the limit that the text breaks.
+    pub fn channel(&self, text: &str) -> Result<ChannelName, Refusal> {
+        let limit = self.limits.channel_name_bytes;
+        check_size("the channel name", text.len(), limit, "channel_name_bytes")?;
+        let name = ChannelName::parse(text)?;
+        if !name.kind().user && !self.has_channel(text) {
+            return Err(Refusal::Rule("this app has no channels of that name"));
+        }
+        Ok(name)
+    }
+
+    /// Reads the name of an event.
+    ///
+    /// # Errors
+    /// The rule or the limit that the text breaks.
+    pub fn event_name(&self, text: &str) -> Result<EventName, Refusal> {
+        let limit = self.limits.event_name_bytes;
+        check_size("the event name", text.len(), limit, "event_name_bytes")?;
+        Ok(EventName::parse(text)?)
+    }
+
+    /// Checks the size of an event's data.
+    ///
+    /// # Errors
+    /// [`Refusal::TooLarge`].
+    pub fn check_event_data(&self, bytes: usize) -> Result<(), Refusal> {
+        check_size(
+            "the event data",
+            bytes,
+            self.limits.event_bytes,
+            "event_bytes",
+        )
+    }
+
+    fn has_channel(&self, name: &str) -> bool {
+        self.channels.is_empty()
+            || self
+                .channels
+                .iter()
+                .any(|pattern| match pattern.strip_suffix('*') {
+                    Some(prefix) => name.starts_with(prefix),
+                    None => name == pattern,
+                })
+    }
+}
+
+/// Checks a size against a limit, inclusive.
+///
+/// # Errors
+/// [`Refusal::TooLarge`], with both numbers and the setting.
+pub fn check_size(
+    what: &'static str,
+    bytes: usize,
+    limit: usize,
+    setting: &'static str,
+) -> Result<(), Refusal> {
+    if bytes > limit {
+        return Err(Refusal::TooLarge {
+            what,
+            bytes,
+            limit,
+            setting,
+        });
+    }
+    Ok(())
+}
+
+/// One webhook of an app.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Webhook {
+    /// `http` or `https` address that events are posted to.
+    pub url: String,
+    /// The kinds that are sent.
+    pub events: Vec<crate::http::webhook::Kind>,
+    /// Only channels whose name begins like this.
+    pub channel_prefix: String,
+    /// Only channels whose name ends like this.
+    pub channel_suffix: String,
+    /// Extra headers.
+    pub headers: Vec<(String, Secret)>,
+    /// Whether the address may lie in a loopback, private or otherwise non-global range.
+    pub allow_private_address: bool,
+}
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:literal,)+) => {
+        /// Every limit of an app, with its default. The keys of `[apps.limits]`.
+        #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Limits {
+            /// Name, default and meaning of every limit, for the reference in the docs.
+            #[must_use]
+            pub fn reference() -> Vec<(&'static str, String, String)> {
+                vec![$((stringify!($name), $default.to_string(), concat!($($doc,)+).trim().to_owned()),)+]
+            }
+
+            /// The names of the limits that are zero: every limit must be at least 1.
+            #[must_use]
+            pub fn zeros(&self) -> Vec<&'static str> {
+                let mut zeros = Vec::new();
+                $(if self.$name == 0 { zeros.push(stringify!($name)); })+
+                zeros
+            }
+        }
+    };
+}
+
+limits! {
+    /// Connections open at once, over the cluster. Beyond it: close code 4004.
+    connections: u32 = 100_000,
+    /// Subscriptions of one connection. Beyond it: a subscription error.
+    channels_per_connection: usize = 1_000,
+    /// Channels alive at once, over the cluster. Beyond it: a subscription error, or HTTP 403.
+    channels: u32 = 200_000,
+    /// Bytes of a channel's name (never more than 200). Beyond it: a subscription error, or HTTP 400.
+    channel_name_bytes: usize = 200,
+    /// Bytes of an event's name (never more than 200). Beyond it: error 4301, or HTTP 400.
+    event_name_bytes: usize = 200,
+    /// Bytes of one event's data. Beyond it: error 4301, or HTTP 413.
+    event_bytes: usize = 10_240,
+    /// Channels of one publish. Beyond it: HTTP 400.
+    event_channels: usize = 100,
+    /// Events of one batch. Beyond it: HTTP 400.
+    batch_events: usize = 10,
+    /// Bytes of one HTTP request's body. Beyond it: HTTP 413.
+    request_bytes: usize = 1_048_576,
+    /// Bytes of one WebSocket message from a client. Beyond it: close code 1009.
+    message_bytes: usize = 65_536,
+    /// Messages a second from one connection, ten times as many at once. Beyond it: error 4301.
+    messages_per_second: u32 = 100,
+    /// Client events a second from one connection. Beyond it: error 4301.
+    client_events_per_second: u32 = 10,
+    /// Publishes a second of the app, counted per channel, over the cluster. Beyond it: HTTP 429.
+    publishes_per_second: u32 = 20_000,
+    /// Members of one presence channel. Beyond it: a subscription error.
+    presence_members: usize = 100,
+    /// Bytes of one presence member's `user_info`. Beyond it: a subscription error.
+    presence_member_bytes: usize = 1_024,
+    /// Users on one watchlist. Beyond it: the first ones are watched, and error 4302 says so.
+    watchlist_users: usize = 100,
+    /// Seconds for which a cache channel remembers its last event.
+    cache_seconds: u32 = 1_800,
+    /// Events that may wait for one slow connection. Beyond it: close code 4100.
+    outbox_events: usize = 1_024,
+    /// Bytes that may wait for one slow connection. Beyond it: close code 4100.
+    outbox_bytes: usize = 1_048_576,
+    /// Webhook events that may wait for one address. Beyond it: the newest are dropped and counted.
+    webhook_events: usize = 10_000,
+}

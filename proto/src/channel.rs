@@ -1,0 +1,451 @@
+//! The channel: one machine, on the one node that owns it, and everything true about the channel is
+//! decided here. Order, presence, counts, history and the cached event live in it.
+//!
+//! The actor around it (`node/src/channel.rs`) feeds commands in one at a time and carries the
+//! effects out in their order. **Invariant:** what a relay is told arrives in the order in which it
+//! was decided, so a [`Delivery::Welcome`] separates what a subscriber has missed from what it gets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::app::App;
+use crate::event::{Draft, Origin, Publication};
+use crate::http::webhook::{Edge, Happening};
+use crate::name::{ChannelKind, ChannelName, RelayId, SocketId};
+use crate::position::{Epoch, Offset, Position};
+use crate::refusal::Refusal;
+use crate::time::{Moment, Now, earliest};
+
+mod command;
+mod count;
+pub mod edges;
+mod recent;
+mod roster;
+
+pub use command::{
+    Cached, Command, Delivery, Effect, Joined, Member, Published, Reply, Role, Summary, Welcome,
+};
+pub use recent::History;
+
+use count::CountNotice;
+use edges::Edges;
+use recent::Recent;
+use roster::{Join, Leave, Roster, Sockets};
+
+/// What an app's configuration says about its channels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How much history is kept.
+    pub history: History,
+    /// Members of a presence channel at most.
+    pub presence_members: usize,
+    /// How long a cache channel remembers its last event.
+    pub cache_for: Duration,
+    /// Whether subscribers are told how many they are.
+    pub subscription_count: bool,
+}
+
+impl Settings {
+    /// The settings of an app's channels.
+    #[must_use]
+    pub fn of(app: &App, history: History) -> Self {
+        Self {
+            history,
+            presence_members: app.limits.presence_members,
+            cache_for: Duration::from_secs(u64::from(app.limits.cache_seconds)),
+            subscription_count: app.subscription_count,
+        }
+    }
+}
+
+/// A channel, at its owner.
+#[derive(Debug)]
+pub struct Channel {
+    name: ChannelName,
+    kind: ChannelKind,
+    settings: Settings,
+    position: Position,
+    roster: Roster,
+    recent: Recent,
+    cached: Option<Arc<Publication>>,
+    /// Connections signed in as the user of this channel.
+    signed_in: Sockets,
+    /// Connections that watch the user of this channel.
+    watchers: Sockets,
+    edges: Edges,
+    count: CountNotice,
+    /// When the last subscriber left: history is kept for those who come back.
+    vacated_at: Option<Moment>,
+}
+
+impl Channel {
+    /// A channel that nobody is in and that remembers nothing.
+    #[must_use]
+    pub fn new(name: ChannelName, epoch: Epoch, settings: Settings) -> Self {
+        let kind = name.kind();
+        let offset = Offset::default();
+        Self {
+            name,
+            kind,
+            settings,
+            position: Position { epoch, offset },
+            roster: Roster::default(),
+            recent: Recent::default(),
+            cached: None,
+            signed_in: Sockets::default(),
+            watchers: Sockets::default(),
+            edges: Edges::default(),
+            count: CountNotice::default(),
+            vacated_at: None,
+        }
+    }
+
+    /// Carries out a command. What it wants done is appended to `effects`, in order.
+    pub fn apply(&mut self, command: Command, now: Now, effects: &mut Vec<Effect>) -> Reply {
+        match command {
+            Command::Join { relay, joined } => return self.join(relay, joined, now, effects),
+            Command::Unsubscribe { relay, socket } => {
+                self.unsubscribe(&relay, socket, now.moment, effects);
+                let delivery = Delivery::Farewell { socket };
+                effects.push(Effect::Relay {
+                    to: relay,
+                    delivery,
+                });
+            }
+            Command::Leave { relay, socket } => self.leave(&relay, socket, now.moment, effects),
+            Command::Resync {
+                relay,
+                joined,
+                last,
+            } => self.resync(&relay, joined, last),
+            Command::RelayLost { relay } => self.lose_relay(&relay, now.moment, effects),
+            Command::Publish(draft) => return self.publish(draft, now, effects),
+            Command::Terminate => self.tell(&self.signed_in, &Delivery::Terminate, effects),
+            Command::Inspect => return Reply::Channel(self.summary(now.moment)),
+            Command::Members => return Reply::Members(self.roster.members()),
+            Command::Configure(settings) => self.settings = settings,
+            Command::Tick => self.tick(now.moment, effects),
+        }
+        Reply::Done
+    }
+
+    /// When [`Command::Tick`] is to be applied next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Moment> {
+        let pending = earliest(self.edges.deadline(), self.count.deadline());
+        earliest(pending, self.retained_until())
+    }
+
+    /// Whether nothing would be lost if the channel were forgotten.
+    #[must_use]
+    pub fn is_idle(&self, now: Moment) -> bool {
+        self.roster.subscribers().is_empty()
+            && self.signed_in.is_empty()
+            && self.watchers.is_empty()
+            && self.edges.deadline().is_none()
+            && self.retained_until().is_none_or(|until| until <= now)
+    }
+
+    /// The place of the last publication.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The kept publications, oldest first.
+    pub fn history(&self) -> impl Iterator<Item = &Arc<Publication>> {
+        self.recent.iter()
+    }
+
+    fn join(
+        &mut self,
+        relay: RelayId,
+        joined: Joined,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Reply {
+        let welcome = match &joined.role {
+            Role::Subscriber(member) => {
+                let member = member.clone();
+                match self.subscribe(&relay, joined.socket, member.as_ref(), now, effects) {
+                    Ok(welcome) => welcome,
+                    Err(refusal) => return Reply::Refused(refusal),
+                }
+            }
+            Role::SignedIn => {
+                let was_online = !self.signed_in.is_empty();
+                self.signed_in.insert(&relay, joined.socket);
+                if !was_online {
+                    self.tell(&self.watchers, &Delivery::Online(true), effects);
+                }
+                Welcome::default()
+            }
+            Role::Watcher => {
+                self.watchers.insert(&relay, joined.socket);
+                let is_online = !self.signed_in.is_empty();
+                Welcome {
+                    is_online,
+                    ..Welcome::default()
+                }
+            }
+        };
+        let is_subscriber = matches!(joined.role, Role::Subscriber(_));
+        let welcome = Arc::new(welcome);
+        let delivery = Delivery::Welcome { joined, welcome };
+        effects.push(Effect::Relay {
+            to: relay,
+            delivery,
+        });
+        if is_subscriber {
+            self.count_changed(now.moment, effects);
+        }
+        Reply::Done
+    }
+
+    fn subscribe(
+        &mut self,
+        relay: &RelayId,
+        socket: SocketId,
+        member: Option<&Arc<Member>>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Welcome, Refusal> {
+        self.check_room_for(member)?;
+        let mut happenings = Vec::new();
+        let join = self.roster.join(relay, socket, member);
+        if join != Join::Known && self.roster.subscribers().len() == 1 {
+            self.vacated_at = None;
+            self.edges.occupied(&mut happenings);
+        }
+        if let (Join::Member, Some(member)) = (join, member) {
+            self.edges.member_added(&member.user, &mut happenings);
+            let member = Arc::clone(member);
+            let delivery = Delivery::MemberAdded {
+                member,
+                except: socket,
+            };
+            self.tell_subscribers(&delivery, effects);
+        }
+        // A connection that was in already has had the cached event.
+        let is_cache_due = self.kind.cache && join != Join::Known;
+        let cached = is_cache_due.then(|| self.look_up_cache(now.moment, &mut happenings));
+        self.report(happenings, effects);
+        Ok(Welcome {
+            position: self.position,
+            members: self.kind.is_presence().then(|| self.roster.members()),
+            cached,
+            subscribers: self.roster.subscribers().len(),
+            is_online: false,
+        })
+    }
+
+    fn check_room_for(&self, member: Option<&Arc<Member>>) -> Result<(), Refusal> {
+        let limit = self.settings.presence_members;
+        let is_new = member.is_some_and(|member| !self.roster.has_member(&member.user));
+        if is_new && self.roster.member_count() >= limit {
+            return Err(Refusal::PresenceFull { limit });
+        }
+        Ok(())
+    }
+
+    fn look_up_cache(&mut self, now: Moment, happenings: &mut Vec<Happening>) -> Cached {
+        match self.remembered(now) {
+            Some(publication) => Cached::Hit(publication),
+            None => {
+                self.edges.cache_missed(happenings);
+                Cached::Miss
+            }
+        }
+    }
+
+    fn remembered(&self, now: Moment) -> Option<Arc<Publication>> {
+        let cached = self.cached.as_ref()?;
+        let is_fresh = now.since(cached.accepted) < self.settings.cache_for;
+        is_fresh.then(|| Arc::clone(cached))
+    }
+
+    fn leave(&mut self, relay: &RelayId, socket: SocketId, now: Moment, effects: &mut Vec<Effect>) {
+        self.unsubscribe(relay, socket, now, effects);
+        self.watchers.remove(relay, socket);
+        if self.signed_in.remove(relay, socket) && self.signed_in.is_empty() {
+            self.tell(&self.watchers, &Delivery::Online(false), effects);
+        }
+    }
+
+    fn unsubscribe(
+        &mut self,
+        relay: &RelayId,
+        socket: SocketId,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut happenings = Vec::new();
+        match self.roster.leave(relay, socket) {
+            Leave::Unknown => return,
+            Leave::Subscriber => {}
+            Leave::Member(user) => {
+                let delivery = Delivery::MemberRemoved { user: user.clone() };
+                self.tell_subscribers(&delivery, effects);
+                self.edges.member_removed(user, now, &mut happenings);
+            }
+        }
+        if self.roster.subscribers().is_empty() {
+            self.vacated_at = Some(now);
+            self.edges.vacated(now);
+        }
+        self.report(happenings, effects);
+        self.count_changed(now, effects);
+    }
+
+    fn lose_relay(&mut self, relay: &RelayId, now: Moment, effects: &mut Vec<Effect>) {
+        let mut gone = self.roster.subscribers().of_relay(relay);
+        gone.extend(self.signed_in.of_relay(relay));
+        gone.extend(self.watchers.of_relay(relay));
+        for socket in gone {
+            self.leave(relay, socket, now, effects);
+        }
+    }
+
+    /// Takes in the connections of a relay that were here under an earlier owner. They have been
+    /// welcomed and announced, so nobody is told.
+    fn resync(&mut self, relay: &RelayId, joined: Vec<Joined>, last: Position) {
+        for Joined { socket, role } in joined {
+            match role {
+                Role::Subscriber(member) => {
+                    self.roster.join(relay, socket, member.as_ref());
+                    self.edges.assume_occupied();
+                }
+                Role::SignedIn => {
+                    self.signed_in.insert(relay, socket);
+                }
+                Role::Watcher => {
+                    self.watchers.insert(relay, socket);
+                }
+            }
+        }
+        self.position.offset = self.position.offset.max(last.offset);
+    }
+
+    fn publish(&mut self, mut draft: Draft, now: Now, effects: &mut Vec<Effect>) -> Reply {
+        let mut happenings = Vec::new();
+        if let Origin::Client { socket, user } = &mut draft.origin {
+            if !self.roster.subscribers().has_socket(*socket) {
+                return Reply::Refused(Refusal::Rule("you are not subscribed to this channel"));
+            }
+            *user = self.roster.user_of(*socket).cloned();
+            happenings.push(Happening::client_event(&draft.event, *socket, user.clone()));
+        }
+        self.position.offset = self.position.offset.next();
+        let publication = Arc::new(Publication {
+            draft,
+            position: self.position,
+            unix_ms: now.unix_ms,
+            accepted: now.moment,
+        });
+        self.remember(&publication, now.moment);
+        self.tell_subscribers(&Delivery::Published(publication), effects);
+        self.report(happenings, effects);
+        Reply::Published(Published {
+            position: Some(self.position),
+            subscribers: self.roster.subscribers().len(),
+            members: self.roster.member_count(),
+        })
+    }
+
+    fn remember(&mut self, publication: &Arc<Publication>, now: Moment) {
+        let is_from_client = matches!(publication.draft.origin, Origin::Client { .. });
+        if self.kind.cache && !is_from_client {
+            self.cached = Some(Arc::clone(publication));
+            self.edges.cache_filled();
+        }
+        let history = self.settings.history;
+        let is_awaited = !self.roster.subscribers().is_empty()
+            || self
+                .vacated_at
+                .is_some_and(|at| now.since(at) < history.window());
+        if is_awaited {
+            self.recent.push(Arc::clone(publication), history);
+        }
+    }
+
+    fn summary(&self, now: Moment) -> Summary {
+        let cached = self.remembered(now).map(|publication| {
+            let left = (publication.accepted + self.settings.cache_for).since(now);
+            let seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1);
+            (publication, seconds)
+        });
+        Summary {
+            subscribers: self.roster.subscribers().len(),
+            members: self.roster.member_count(),
+            cached,
+        }
+    }
+
+    fn tick(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let mut happenings = Vec::new();
+        self.edges.tick(now, &mut happenings);
+        self.report(happenings, effects);
+        if self.count.tick(now) {
+            self.tell_count(effects);
+        }
+        self.recent.trim(self.settings.history, now);
+        if self.remembered(now).is_none() {
+            self.cached = None;
+        }
+    }
+
+    /// Until when an empty channel keeps its history or its cached event.
+    fn retained_until(&self) -> Option<Moment> {
+        if !self.roster.subscribers().is_empty() {
+            return None;
+        }
+        let history = self
+            .vacated_at
+            .map(|at| at + self.settings.history.window());
+        let cached = self
+            .cached
+            .as_ref()
+            .map(|p| p.accepted + self.settings.cache_for);
+        history.max(cached)
+    }
+
+    fn count_changed(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let is_counted = !self.kind.is_presence() && !self.kind.user;
+        if is_counted && self.count.changed(self.roster.subscribers().len(), now) {
+            self.tell_count(effects);
+        }
+    }
+
+    fn tell_count(&self, effects: &mut Vec<Effect>) {
+        let subscription_count = self.roster.subscribers().len();
+        if self.settings.subscription_count {
+            self.tell_subscribers(&Delivery::SubscriptionCount(subscription_count), effects);
+        }
+        let happening = Happening::SubscriptionCount { subscription_count };
+        self.report(vec![happening], effects);
+    }
+
+    fn tell_subscribers(&self, delivery: &Delivery, effects: &mut Vec<Effect>) {
+        self.tell(self.roster.subscribers(), delivery, effects);
+    }
+
+    fn tell(&self, sockets: &Sockets, delivery: &Delivery, effects: &mut Vec<Effect>) {
+        effects.extend(sockets.relays().map(|relay| Effect::Relay {
+            to: relay.clone(),
+            delivery: delivery.clone(),
+        }));
+    }
+
+    fn report(&self, happenings: Vec<Happening>, effects: &mut Vec<Effect>) {
+        if self.kind.user {
+            return;
+        }
+        effects.extend(happenings.into_iter().map(|happening| {
+            let channel = self.name.clone();
+            Effect::Webhook(Edge { channel, happening })
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! What a channel is asked, what it answers, and what it wants done.
+
+use std::sync::Arc;
+
+use crate::event::{Draft, Publication};
+use crate::http::webhook::Edge;
+use crate::name::{RelayId, SocketId, UserId};
+use crate::position::Position;
+use crate::refusal::Refusal;
+
+use super::Settings;
+
+/// A user in a presence channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Who.
+    pub user: UserId,
+    /// What the application signed about the user: a JSON value in its original spelling.
+    pub info: Option<Arc<str>>,
+}
+
+/// As what a connection joins a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Gets the publications. In a presence channel it is a member.
+    Subscriber(Option<Arc<Member>>),
+    /// Is signed in as the user whose own channel this is.
+    SignedIn,
+    /// Wants to know whether the user whose own channel this is, is signed in anywhere.
+    Watcher,
+}
+
+/// One connection in one channel, as its relay knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The connection.
+    pub socket: SocketId,
+    /// As what it is there.
+    pub role: Role,
+}
+
+/// What a channel is asked to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// A connection joins in a role.
+    Join {
+        /// The relay that holds the connection.
+        relay: RelayId,
+        /// Who joins, and as what.
+        joined: Joined,
+    },
+    /// A connection leaves as a subscriber.
+    Unsubscribe {
+        /// The relay that holds the connection.
+        relay: RelayId,
+        /// Who leaves.
+        socket: SocketId,
+    },
+    /// A connection is gone: it leaves in every role.
+    Leave {
+        /// The relay that held the connection.
+        relay: RelayId,
+        /// Who left.
+        socket: SocketId,
+    },
+    /// A relay lists its connections in this channel, to an owner that may know none of them.
+    Resync {
+        /// The relay.
+        relay: RelayId,
+        /// All its connections in this channel.
+        joined: Vec<Joined>,
+        /// The last publication that it delivered.
+        last: Position,
+    },
+    /// A relay is gone with all its connections.
+    RelayLost {
+        /// The relay.
+        relay: RelayId,
+    },
+    /// An event is to be published.
+    Publish(Draft),
+    /// Every connection signed in as this channel's user is to be closed.
+    Terminate,
+    /// The state of the channel is asked for.
+    Inspect,
+    /// The members of the channel are asked for.
+    Members,
+    /// The app's configuration changed.
+    Configure(Settings),
+    /// A deadline has come: see [`Channel::deadline`](super::Channel::deadline).
+    Tick,
+}
+
+/// What a channel answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Done; the particulars travel through the relay, in order with the publications.
+    Done,
+    /// The event has its place.
+    Published(Published),
+    /// The state of the channel.
+    Channel(Summary),
+    /// The members, by user id.
+    Members(Vec<Arc<Member>>),
+    /// Nothing was done, and why.
+    Refused(Refusal),
+}
+
+/// The answer to a publish.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// The place of the publication; none if nobody could ever see it and it was not stored.
+    pub position: Option<Position>,
+    /// Subscribers, at that place.
+    pub subscribers: usize,
+    /// Distinct members, at that place. 0 for channels without presence.
+    pub members: usize,
+}
+
+/// The state of a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Connections subscribed.
+    pub subscribers: usize,
+    /// Distinct members of a presence channel.
+    pub members: usize,
+    /// The remembered event of a cache channel and the seconds for which it is still remembered.
+    pub cached: Option<(Arc<Publication>, u32)>,
+}
+
+/// What a channel wants done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Give this to the relay: one copy, however many connections it is for.
+    Relay {
+        /// Where to.
+        to: RelayId,
+        /// What.
+        delivery: Delivery,
+    },
+    /// Tell the application.
+    Webhook(Edge),
+}
+
+/// What a channel says to the connections of one relay. It is encoded there, once per wire format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// To one connection: it is in.
+    Welcome {
+        /// Who joined, and as what.
+        joined: Joined,
+        /// What it needs to know to begin.
+        welcome: Arc<Welcome>,
+    },
+    /// To one connection: it is no longer a subscriber, as it asked.
+    Farewell {
+        /// Who left.
+        socket: SocketId,
+    },
+    /// To all subscribers but the one excepted by its origin.
+    Published(Arc<Publication>),
+    /// To all subscribers but `except`: a user is here.
+    MemberAdded {
+        /// The user.
+        member: Arc<Member>,
+        /// The connection it came with.
+        except: SocketId,
+    },
+    /// To all subscribers: a user is gone.
+    MemberRemoved {
+        /// The user.
+        user: UserId,
+    },
+    /// To all subscribers: how many they are.
+    SubscriptionCount(usize),
+    /// To all watchers: the user of this channel came or went.
+    Online(bool),
+    /// To all connections signed in as the user of this channel: close.
+    Terminate,
+}
+
+/// What a connection is told when it joins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Welcome {
+    /// The last publication before the join; the connection gets everything after it.
+    pub position: Position,
+    /// Members of a presence channel by user id, the new one included.
+    pub members: Option<Vec<Arc<Member>>>,
+    /// What a cache channel remembers; in other channels none.
+    pub cached: Option<Cached>,
+    /// Subscribers, this one included.
+    pub subscribers: usize,
+    /// For watchers: whether the user is signed in.
+    pub is_online: bool,
+}
+
+/// What a cache channel remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cached {
+    /// Its last published event.
+    Hit(Arc<Publication>),
+    /// Nothing.
+    Miss,
+}

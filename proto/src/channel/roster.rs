@@ -1,0 +1,200 @@
+//! Who is in a channel. Each relay is the only writer of its own connections; the roster is the
+//! union, so nothing is ever merged and there are no ghosts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::name::{RelayId, SocketId, UserId};
+
+use super::command::Member;
+
+/// The subscribers of a channel, and its members if it is a presence channel.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    subscribers: Sockets,
+    members: BTreeMap<UserId, Presence>,
+    users: BTreeMap<SocketId, UserId>,
+}
+
+/// Connections, by the relay that holds them.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    relays: BTreeMap<RelayId, BTreeSet<SocketId>>,
+    total: usize,
+}
+
+#[derive(Debug)]
+struct Presence {
+    member: Arc<Member>,
+    sockets: BTreeSet<SocketId>,
+}
+
+/// What a join changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Join {
+    /// The connection was in already.
+    Known,
+    /// The connection is new. Its user, if any, was here through another connection.
+    Subscriber,
+    /// The connection is new and so is its user.
+    Member,
+}
+
+/// What a leave changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// The connection was not in.
+    Unknown,
+    /// The connection left. Its user, if any, is still here through another connection.
+    Subscriber,
+    /// The connection left and so did its user.
+    Member(UserId),
+}
+
+impl Sockets {
+    /// Adds a connection; false if it was there.
+    pub(super) fn insert(&mut self, relay: &RelayId, socket: SocketId) -> bool {
+        let is_new = match self.relays.get_mut(relay) {
+            Some(sockets) => sockets.insert(socket),
+            None => {
+                let sockets = BTreeSet::from([socket]);
+                self.relays.insert(relay.clone(), sockets);
+                true
+            }
+        };
+        self.total += usize::from(is_new);
+        is_new
+    }
+
+    /// Removes a connection; false if it was not there.
+    pub(super) fn remove(&mut self, relay: &RelayId, socket: SocketId) -> bool {
+        let Some(sockets) = self.relays.get_mut(relay) else {
+            return false;
+        };
+        let was_there = sockets.remove(&socket);
+        if sockets.is_empty() {
+            self.relays.remove(relay);
+        }
+        self.total -= usize::from(was_there);
+        was_there
+    }
+
+    /// The relays with connections here.
+    pub(super) fn relays(&self) -> impl Iterator<Item = &RelayId> {
+        self.relays.keys()
+    }
+
+    /// The connections of one relay.
+    #[must_use]
+    pub(super) fn of_relay(&self, relay: &RelayId) -> Vec<SocketId> {
+        self.relays
+            .get(relay)
+            .map(|s| s.iter().copied().collect())
+            .unwrap_or_default()
+    }
+
+    /// Whether any relay holds this connection here.
+    #[must_use]
+    pub(super) fn has_socket(&self, socket: SocketId) -> bool {
+        self.relays
+            .values()
+            .any(|sockets| sockets.contains(&socket))
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub(super) const fn len(&self) -> usize {
+        self.total
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub(super) const fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+}
+
+impl Roster {
+    /// Adds a connection, and its user if it has one.
+    pub(super) fn join(
+        &mut self,
+        relay: &RelayId,
+        socket: SocketId,
+        member: Option<&Arc<Member>>,
+    ) -> Join {
+        if !self.subscribers.insert(relay, socket) {
+            return Join::Known;
+        }
+        let Some(member) = member else {
+            return Join::Subscriber;
+        };
+        self.users.insert(socket, member.user.clone());
+        match self.members.get_mut(&member.user) {
+            // The first description of a user holds until the user has left.
+            Some(presence) => {
+                presence.sockets.insert(socket);
+                Join::Subscriber
+            }
+            None => {
+                let member = Arc::clone(member);
+                let sockets = BTreeSet::from([socket]);
+                let user = member.user.clone();
+                self.members.insert(user, Presence { member, sockets });
+                Join::Member
+            }
+        }
+    }
+
+    /// Removes a connection, and its user if this was the user's last one.
+    pub(super) fn leave(&mut self, relay: &RelayId, socket: SocketId) -> Leave {
+        if !self.subscribers.remove(relay, socket) {
+            return Leave::Unknown;
+        }
+        self.forget_user_of(socket)
+            .map_or(Leave::Subscriber, Leave::Member)
+    }
+
+    fn forget_user_of(&mut self, socket: SocketId) -> Option<UserId> {
+        let user = self.users.remove(&socket)?;
+        let presence = self.members.get_mut(&user)?;
+        presence.sockets.remove(&socket);
+        if !presence.sockets.is_empty() {
+            return None;
+        }
+        self.members.remove(&user);
+        Some(user)
+    }
+
+    /// Connections subscribed.
+    #[must_use]
+    pub(super) const fn subscribers(&self) -> &Sockets {
+        &self.subscribers
+    }
+
+    /// Distinct members.
+    #[must_use]
+    pub(super) fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether this user is a member.
+    #[must_use]
+    pub(super) fn has_member(&self, user: &UserId) -> bool {
+        self.members.contains_key(user)
+    }
+
+    /// The members, by user id.
+    #[must_use]
+    pub(super) fn members(&self) -> Vec<Arc<Member>> {
+        self.members
+            .values()
+            .map(|presence| Arc::clone(&presence.member))
+            .collect()
+    }
+
+    /// The user that this connection is here.
+    #[must_use]
+    pub(super) fn user_of(&self, socket: SocketId) -> Option<&UserId> {
+        self.users.get(&socket)
+    }
+}

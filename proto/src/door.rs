@@ -1,0 +1,132 @@
+//! Doors: the ways in. A door is a codec and a session machine; the channel does not know them.
+//!
+//! A connection's task (`node/src/session.rs`) feeds [`Input`]s to its [`Door`] and carries out the
+//! [`Action`]s in their order.
+
+use std::borrow::Cow;
+
+use crate::app::App;
+use crate::channel::Role;
+use crate::event::Event;
+use crate::name::{ChannelName, UserId};
+use crate::pusher::Session;
+use crate::refusal::Refusal;
+use crate::time::{Moment, Now};
+use crate::wire::Wire;
+
+/// The session machine of one connection, by the door it came through.
+#[derive(Debug)]
+pub enum Door {
+    /// Pusher Channels, protocols 5 to 7.
+    Pusher(Session),
+}
+
+/// What happens to a session.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The connection is open: greet.
+    Opened,
+    /// A text message came.
+    Text(&'a str),
+    /// A message came that is no text.
+    Binary,
+    /// A sign of life without content: a WebSocket ping, or a pong if `is_pong`.
+    Alive {
+        /// Whether the client answered a ping of ours.
+        is_pong: bool,
+    },
+    /// A request that the session made of a channel was refused. Success has no input of its own:
+    /// it shows in what the channel sends.
+    Refused {
+        /// The channel.
+        channel: ChannelName,
+        /// What was asked of it.
+        request: Request,
+        /// Why it was refused.
+        refusal: Refusal,
+    },
+    /// The relay has news that is for the session and not for the wire as it is.
+    Signal(Signal),
+    /// The deadline has come.
+    Timer,
+}
+
+/// What a relay tells a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// A watched user is or went online or offline.
+    Watched {
+        /// Who.
+        user: UserId,
+        /// Whether signed in anywhere.
+        is_online: bool,
+    },
+    /// The application ends the user's connections.
+    Terminated,
+    /// The node ends the connection.
+    Close(Close),
+}
+
+/// What a session wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send a text message.
+    Send(String),
+    /// Send a ping that needs no answer by the application's code (a WebSocket ping frame).
+    Ping,
+    /// Ask something of a channel.
+    Ask {
+        /// The channel.
+        channel: ChannelName,
+        /// What.
+        request: Request,
+    },
+    /// Close the connection, after what was sent.
+    Close(Close),
+}
+
+/// What a session asks of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// To be in.
+    Join(Role),
+    /// To be no longer a subscriber.
+    Unsubscribe,
+    /// To publish a client's event.
+    Publish(Event),
+}
+
+/// How a connection ends: a WebSocket close code and a short reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// The code.
+    pub code: u16,
+    /// The reason, for a person.
+    pub reason: Cow<'static, str>,
+}
+
+impl Door {
+    /// Tells the session what happened. What it wants done is appended to `actions`, in order.
+    /// `app` is the app's present configuration: limits and secrets may change under a session.
+    pub fn apply(&mut self, input: Input<'_>, app: &App, now: Now, actions: &mut Vec<Action>) {
+        match self {
+            Self::Pusher(session) => session.apply(input, app, now, actions),
+        }
+    }
+
+    /// When [`Input::Timer`] is to be applied next.
+    #[must_use]
+    pub fn deadline(&self) -> Moment {
+        match self {
+            Self::Pusher(session) => session.deadline(),
+        }
+    }
+
+    /// The form in which channels' deliveries reach this session.
+    #[must_use]
+    pub const fn wire(&self) -> Wire {
+        match self {
+            Self::Pusher(_) => Wire::Pusher,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What is said on a channel: an [`Event`] as published, and a [`Publication`] once it has a place.
+
+use std::sync::Arc;
+
+use crate::name::{EventName, SocketId, UserId};
+use crate::position::Position;
+use crate::time::Moment;
+
+/// An event's payload. It is never parsed and never changed on its way through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// A text; the Pusher HTTP API publishes these. Delivered as a JSON string with this content.
+    Text(Arc<str>),
+    /// A JSON value in its original spelling; client events carry these. Delivered as it is.
+    Json(Arc<str>),
+}
+
+impl Data {
+    /// Size as limits count it: bytes of the text or of the JSON value.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Json(text) => text.len(),
+        }
+    }
+}
+
+/// A name and a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What happened.
+    pub name: EventName,
+    /// The particulars, opaque to the server.
+    pub data: Data,
+}
+
+/// Who published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A back end, through the HTTP API; `except` is the connection that shall not hear it.
+    Api {
+        /// The connection whose action caused the event, if it asked not to hear of it.
+        except: Option<SocketId>,
+    },
+    /// A connected client, which never hears its own event.
+    Client {
+        /// Its connection.
+        socket: SocketId,
+        /// Who it is in this channel, filled in by the owner and never by the client.
+        user: Option<UserId>,
+    },
+}
+
+impl Origin {
+    /// The connection that does not get the publication.
+    #[must_use]
+    pub const fn except(&self) -> Option<SocketId> {
+        match self {
+            Self::Api { except } => *except,
+            Self::Client { socket, .. } => Some(*socket),
+        }
+    }
+}
+
+/// How urgent the publisher says an event is. Carried, and shown by doors that have a word for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Can wait.
+    Low,
+    /// The usual.
+    #[default]
+    Normal,
+    /// Should not wait.
+    High,
+}
+
+/// What a publisher asks to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// A unique id, drawn by the node that took the request.
+    pub id: u128,
+    /// What is said.
+    pub event: Event,
+    /// By whom.
+    pub origin: Origin,
+    /// Seconds after which a resuming or late subscriber no longer wants it; 0 is never.
+    pub ttl_seconds: u32,
+    /// How urgent it is.
+    pub priority: Priority,
+}
+
+/// An event that the channel's owner has accepted and given its place in the channel's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// What was asked to be published.
+    pub draft: Draft,
+    /// Its place.
+    pub position: Position,
+    /// Wall clock of the owner when it was accepted, in ms since the Unix epoch.
+    pub unix_ms: u64,
+    /// Monotonic time of the owner when it was accepted.
+    pub accepted: Moment,
+}

@@ -1,0 +1,5 @@
+//! The Pusher HTTP API as data: signatures, bodies and queries, and the bodies of webhooks.
+
+pub mod request;
+pub mod signature;
+pub mod webhook;

@@ -1,0 +1,33 @@
+//! Everything about Handbell that is deterministic: names, wire formats, signatures, and the
+//! machines that decide what happens to connections and channels.
+//!
+//! Nothing here opens a socket, reads a clock, starts a task, takes a lock, logs or draws a random
+//! number. Time comes in as [`time::Now`], ids and seeds come in as values. Every machine has the
+//! same shape: `apply(command, now, &mut effects) -> reply`. The crate `handbell` runs them.
+
+pub mod app;
+pub mod channel;
+pub mod cluster;
+pub mod door;
+pub mod event;
+pub mod http;
+pub mod idempotency;
+pub mod json;
+pub mod name;
+pub mod origin;
+pub mod position;
+pub mod pusher;
+pub mod quota;
+pub mod rate;
+pub mod refusal;
+pub mod time;
+pub mod websocket;
+pub mod wire;
+
+pub use app::{App, Limits};
+pub use channel::Channel;
+pub use event::{Event, Publication};
+pub use name::{AppId, ChannelKey, ChannelKind, ChannelName, NodeId, RelayId, SocketId, UserId};
+pub use position::{Epoch, Offset, Position};
+pub use refusal::Refusal;
+pub use time::{Moment, Now};

@@ -1,0 +1,55 @@
+//! Order within a channel: every publication has a [`Position`], and positions only grow.
+
+/// One ownership of a channel. A later ownership has a larger epoch, on whichever node it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch {
+    /// The larger of the last known birth + 1 and the wall clock in ms when the epoch began.
+    pub birth: u64,
+    /// The incarnation of the owning node: two sides of a partition never share an epoch.
+    pub incarnation: u64,
+}
+
+impl Epoch {
+    /// The epoch that follows `last`, begun at `unix_ms` by a node of this `incarnation`.
+    #[must_use]
+    pub fn after(last: Option<Self>, unix_ms: u64, incarnation: u64) -> Self {
+        let at_least = last.map_or(0, |last| last.birth.saturating_add(1));
+        Self {
+            birth: unix_ms.max(at_least),
+            incarnation,
+        }
+    }
+}
+
+/// The number of a publication within its channel: 1 for the first, without gaps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub u64);
+
+impl Offset {
+    /// The offset after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// Where a publication stands in its channel. Ordered by epoch, then offset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The ownership that accepted it.
+    pub epoch: Epoch,
+    /// Its number.
+    pub offset: Offset,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_ownership_is_larger_even_when_the_clock_went_back() {
+        let first = Epoch::after(None, 1_000, 7);
+        let second = Epoch::after(Some(first), 500, 3);
+        assert!(second > first);
+    }
+}

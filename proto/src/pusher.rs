@@ -1,0 +1,12 @@
+//! The Pusher Channels WebSocket protocol, version 7 (5 and 6 are accepted).
+//!
+//! Source: the Pusher Channels protocol reference and what pusher-js 8.6 depends on.
+
+pub mod auth;
+pub mod code;
+pub mod frame;
+pub mod handshake;
+mod session;
+mod watch;
+
+pub use session::{Session, Timing};

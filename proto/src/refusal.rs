@@ -1,0 +1,82 @@
+//! Why something was refused: a value that names the rule, the limit and what was found.
+//!
+//! Every door makes its own code and status from it, in one table each; the text is the same
+//! everywhere. A refusal means that nothing was changed.
+
+use std::time::Duration;
+
+use crate::name::{NameError, SocketIdError};
+
+/// A request that was understood and turned down.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A name breaks its rule.
+    #[error("{0}")]
+    Name(#[from] NameError),
+    /// A socket id breaks its form.
+    #[error("{0}")]
+    SocketId(#[from] SocketIdError),
+    /// Something is larger than its limit.
+    #[error("{what} has {bytes} bytes, the limit is {limit} (limit `{setting}`)")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size in bytes.
+        bytes: usize,
+        /// The most it may have.
+        limit: usize,
+        /// The key under `[apps.limits]`.
+        setting: &'static str,
+    },
+    /// There are more of something than its limit.
+    #[error("{what}: the limit is {limit} (limit `{setting}`)")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// The most there may be.
+        limit: usize,
+        /// The key under `[apps.limits]`.
+        setting: &'static str,
+    },
+    /// Something comes faster than its limit.
+    #[error("{what}: the limit is {limit} a second (limit `{setting}`)")]
+    RateLimited {
+        /// What comes too fast.
+        what: &'static str,
+        /// How many a second are allowed.
+        limit: u32,
+        /// The key under `[apps.limits]`.
+        setting: &'static str,
+        /// When one more would be accepted.
+        retry_after: Duration,
+    },
+    /// The presence channel has as many members as it may.
+    #[error("the channel has {limit} members, which is its limit (limit `presence_members`)")]
+    PresenceFull {
+        /// The most members a channel may have.
+        limit: usize,
+    },
+    /// A signature is missing or wrong.
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    /// The app has this feature turned off.
+    #[error("{feature} is not enabled for this app (set `{setting} = true`)")]
+    Disabled {
+        /// The feature.
+        feature: &'static str,
+        /// The key under `[[apps]]`.
+        setting: &'static str,
+    },
+    /// The rule that is broken, where no limit is involved.
+    #[error("{0}")]
+    Rule(&'static str),
+    /// The input cannot be read.
+    #[error("{0}")]
+    Malformed(String),
+    /// The channel's owner cannot answer now. Something may have been done: retry with a key.
+    #[error("the channel's owner did not answer in time; try again")]
+    Unavailable,
+    /// The idempotency key was used before, for something else.
+    #[error("the idempotency key was used within the last 120 s with another body")]
+    KeyReused,
+}
