@@ -44,6 +44,8 @@ impl Serialize for Secret {
 pub struct App {
     /// The id in the paths of the HTTP API.
     pub id: AppId,
+    /// Other ids that mean this app: some SDKs insist on digits.
+    pub aliases: Vec<AppId>,
     /// The public key that clients connect with.
     pub key: String,
     /// The live secrets, newest first: two during a rotation. Webhooks are signed with the first.

@@ -152,6 +152,18 @@ impl Channel {
         self.position
     }
 
+    /// Connections subscribed.
+    #[must_use]
+    pub const fn subscriber_count(&self) -> usize {
+        self.roster.subscribers().len()
+    }
+
+    /// Distinct members of a presence channel.
+    #[must_use]
+    pub fn member_count(&self) -> usize {
+        self.roster.member_count()
+    }
+
     /// The kept publications, oldest first.
     pub fn history(&self) -> impl Iterator<Item = &Arc<Publication>> {
         self.recent.iter()

@@ -1,0 +1,3 @@
+//! The bundled load test.
+
+fn main() {}

@@ -1,0 +1,134 @@
+//! `handbell dev`, `handbell serve` and `handbell config`.
+
+use std::io::{IsTerminal, stderr};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, LogFormat, LogSection, Source};
+use crate::listen::raise_descriptor_limit;
+use crate::node::Node;
+
+use super::{ConfigArguments, snippets};
+
+#[derive(Debug, Args)]
+pub(super) struct Dev {
+    /// Port for clients and the HTTP API, on 127.0.0.1.
+    #[arg(long, default_value_t = 6001)]
+    port: u16,
+    /// Port for metrics and health, on 127.0.0.1.
+    #[arg(long, default_value_t = 9601)]
+    admin_port: u16,
+    /// Log what happens to every connection.
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    source: ConfigArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Say whether a configuration can be used, and what is wrong with it.
+    Check {
+        #[command(flatten)]
+        source: ConfigArguments,
+    },
+    /// Print the whole configuration with every default; secrets as `***`.
+    Print {
+        #[command(flatten)]
+        source: ConfigArguments,
+    },
+}
+
+impl Dev {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let mut config = Config::dev(self.port, self.admin_port);
+        config.log.level = if self.verbose {
+            "debug,hyper=info"
+        } else {
+            "warn"
+        }
+        .into();
+        start_log(&config.log)?;
+        let app = config.apps[0].clone();
+        let node = Node::start(config, Source::default()).await.context(
+            "the node did not start (another one may be running: try --port and --admin-port)",
+        )?;
+        print!("{}", snippets::dev(node.clients(), node.admin(), &app));
+        run_until_stopped(node).await
+    }
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let source = self.source.into_source();
+        let config = source.load()?;
+        start_log(&config.log)?;
+        let descriptors = raise_descriptor_limit();
+        let node = Node::start(config, source).await?;
+        tracing::info!(
+            clients = %node.clients(),
+            admin = %node.admin(),
+            apps = node.server().apps.all().len(),
+            descriptors,
+            version = env!("CARGO_PKG_VERSION"),
+            "serving"
+        );
+        run_until_stopped(node).await
+    }
+}
+
+impl ConfigCommand {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let (Self::Check { source } | Self::Print { source }) = &self;
+        let config = source.clone().into_source().load()?;
+        let apps = config.check()?;
+        match self {
+            Self::Check { .. } => println!("the configuration is good: {} app(s)", apps.len()),
+            Self::Print { .. } => print!("{}", config.to_toml()?),
+        }
+        Ok(())
+    }
+}
+
+impl ConfigArguments {
+    fn into_source(self) -> Source {
+        Source::new(self.config, self.sets)
+    }
+}
+
+/// Serves until SIGTERM or Ctrl-C, then drains; a second signal ends the process at once.
+async fn run_until_stopped(mut node: Node) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = node.failed() => anyhow::bail!("a part of the node failed too often; see the log"),
+    }
+    tokio::select! {
+        () = node.drain() => Ok(()),
+        _ = terminate.recv() => anyhow::bail!("stopped before it was drained"),
+        _ = interrupt.recv() => anyhow::bail!("stopped before it was drained"),
+    }
+}
+
+fn start_log(log: &LogSection) -> anyhow::Result<()> {
+    // The actor library logs a span for every actor at `info`.
+    let directives = format!("ractor=warn,{}", log.level);
+    let filter = EnvFilter::try_new(&directives).context("log.level")?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr);
+    match log.format {
+        LogFormat::Text => builder.with_ansi(stderr().is_terminal()).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! The client port's routes: the Pusher HTTP API, the WebSocket path, and the probes that
+//! Pusher-like servers have.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+
+use crate::server::Server;
+use crate::websocket;
+
+mod auth;
+mod channels;
+mod cors;
+pub mod error;
+mod events;
+mod measure;
+mod probes;
+mod users;
+
+use error::HttpError;
+
+/// All routes of the client port.
+pub fn routes(server: Arc<Server>) -> Router {
+    let api = Router::new()
+        .route("/apps/{id}/events", post(events::event))
+        .route("/apps/{id}/batch_events", post(events::batch))
+        .route("/apps/{id}/channels", get(channels::list))
+        .route("/apps/{id}/channels/{channel}", get(channels::show))
+        .route("/apps/{id}/channels/{channel}/events", post(events::legacy))
+        .route("/apps/{id}/channels/{channel}/stats", get(channels::stats))
+        .route("/apps/{id}/channels/{channel}/users", get(channels::users))
+        .route("/apps/{id}/connections", get(users::connections))
+        .route(
+            "/apps/{id}/users/{user}/terminate_connections",
+            post(users::terminate),
+        )
+        .route(
+            "/users/{user}/terminate_connections",
+            post(users::terminate_by_key),
+        )
+        .layer(from_fn_with_state(Arc::clone(&server), cors::allow))
+        .layer(from_fn_with_state(Arc::clone(&server), measure::count));
+    let rest = Router::new()
+        .route("/app/{key}", get(websocket::connect))
+        .route("/", get(probes::alive))
+        .route("/up", get(probes::ready))
+        .route("/ready", get(probes::ready))
+        .route("/accept-traffic", get(probes::ready))
+        .route("/usage", get(probes::usage));
+    api.merge(rest)
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(error::name_server))
+        .with_state(server)
+}
+
+async fn nothing_here(request: Request<Body>) -> HttpError {
+    HttpError::not_found(format!("there is nothing at {}", request.uri().path()))
+}
+
+async fn wrong_method(request: Request<Body>) -> HttpError {
+    HttpError::method_not_allowed(format!(
+        "{} has no {}",
+        request.uri().path(),
+        request.method()
+    ))
+}

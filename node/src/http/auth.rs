@@ -1,0 +1,118 @@
+//! Who a request comes from: the app in its path, its whole body, and its signature.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Request};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
+use proto::Refusal;
+use proto::http::signature::{Query, Signed, verify};
+use tokio::time::timeout;
+
+use crate::apps::AppEntry;
+use crate::clock::unix_ms;
+use crate::server::Server;
+
+use super::error::HttpError;
+
+/// The slowest body that is waited for: a second for each KiB, and five more.
+const BYTES_PER_SECOND_MIN: u64 = 1_024;
+const BODY_GRACE_SECONDS: u64 = 5;
+
+/// A request that was signed by its app.
+#[derive(Debug)]
+pub(super) struct Authentic {
+    pub(super) entry: Arc<AppEntry>,
+    pub(super) query: Query,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// Reads a request whole and checks its signature.
+pub(super) async fn authenticate(
+    server: &Server,
+    id: &str,
+    request: Request<Body>,
+) -> Result<Authentic, HttpError> {
+    let entry = server.apps.by_id(id);
+    let entry = entry.ok_or_else(|| HttpError::not_found(format!("there is no app `{id}`")))?;
+    check(entry, request).await
+}
+
+/// As [`authenticate`], for the app whose key signed the request.
+pub(super) async fn authenticate_by_key(
+    server: &Server,
+    request: Request<Body>,
+) -> Result<Authentic, HttpError> {
+    let query = Query::parse(request.uri().query().unwrap_or_default())?;
+    let entry = query
+        .get("auth_key")
+        .and_then(|key| server.apps.by_key(key));
+    let entry = entry.ok_or_else(|| HttpError::unauthorized("no app has this auth_key"))?;
+    check(entry, request).await
+}
+
+async fn check(entry: Arc<AppEntry>, request: Request<Body>) -> Result<Authentic, HttpError> {
+    let (parts, body) = request.into_parts();
+    let body = read(body, entry.app.limits.request_bytes).await?;
+    let authentic = Query::parse(parts.uri.query().unwrap_or_default()).and_then(|query| {
+        let (method, path) = (parts.method.as_str(), parts.uri.path());
+        let signed = Signed {
+            method,
+            path,
+            query: &query,
+            body: &body,
+        };
+        verify(&entry.app, signed, unix_ms() / 1000).map(|()| query)
+    });
+    let query = authentic.inspect_err(|_| entry.metrics.auth_failed("http"))?;
+    if !entry.app.enabled {
+        let refusal = Refusal::Disabled {
+            feature: "this app",
+            setting: "enabled",
+        };
+        return Err(refusal.into());
+    }
+    Ok(Authentic {
+        entry,
+        query,
+        headers: parts.headers,
+        body,
+    })
+}
+
+async fn read(body: Body, limit: usize) -> Result<Bytes, HttpError> {
+    let too_large = |bytes| {
+        HttpError::from(Refusal::TooLarge {
+            what: "the request body",
+            bytes,
+            limit,
+            setting: "request_bytes",
+        })
+    };
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        return Err(too_large(usize::try_from(announced).unwrap_or(usize::MAX)));
+    }
+    let seconds = BODY_GRACE_SECONDS
+        + body.size_hint().upper().unwrap_or(limit as u64) / BYTES_PER_SECOND_MIN;
+    match timeout(
+        Duration::from_secs(seconds),
+        Limited::new(body, limit).collect(),
+    )
+    .await
+    {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit + 1)),
+        Ok(Err(error)) => Err(HttpError::bad_request(format!(
+            "the body did not arrive: {error}"
+        ))),
+        Err(_) => Err(HttpError::new(
+            axum::http::StatusCode::REQUEST_TIMEOUT,
+            "timeout",
+            "the body arrived too slowly",
+        )),
+    }
+}

@@ -1,0 +1,173 @@
+//! Questions about channels. Each is answered by the channel's owner, or from the owner's table.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, Request};
+use proto::channel::{Command, Member, Reply, Summary};
+use proto::event::Data;
+use proto::http::request::{ChannelsQuery, Info};
+use proto::{ChannelKey, ChannelName, Refusal};
+use serde_json::{Map, Value, json};
+
+use crate::server::Server;
+
+use super::auth::{Authentic, authenticate};
+use super::error::HttpError;
+
+type Answer = ([(HeaderName, &'static str); 1], String);
+
+/// A JSON answer.
+pub(super) fn answer(body: &Value) -> Answer {
+    ([(CONTENT_TYPE, "application/json")], body.to_string())
+}
+
+/// `GET /apps/{id}/channels`: the occupied channels.
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    Path(id): Path<String>,
+    request: Request<Body>,
+) -> Result<Answer, HttpError> {
+    let Authentic { entry, query, .. } = authenticate(&server, &id, request).await?;
+    let ChannelsQuery { prefix, info } = ChannelsQuery::parse(&query)?;
+    let mut channels = Map::new();
+    for listed in server.router.channels().list() {
+        let name = &listed.key.channel;
+        let is_asked = listed.key.app == entry.app.id
+            && listed.subscribers > 0
+            && !name.kind().user
+            && name.as_str().starts_with(&prefix);
+        if is_asked {
+            let summary = Summary {
+                subscribers: listed.subscribers,
+                members: listed.members,
+                cached: None,
+            };
+            channels.insert(name.to_string(), counts(&summary, info));
+        }
+    }
+    Ok(answer(&json!({ "channels": channels })))
+}
+
+/// `GET /apps/{id}/channels/{channel}`.
+pub(super) async fn show(
+    State(server): State<Arc<Server>>,
+    Path((id, channel)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<Answer, HttpError> {
+    let authentic = authenticate(&server, &id, request).await?;
+    let name = authentic.entry.app.channel(&channel)?;
+    let info = Info::of_query(&authentic.query);
+    if info.user_count && !name.kind().is_presence() {
+        let rule = "user_count is for presence channels";
+        return Err(Refusal::Rule(rule).into());
+    }
+    if info.cache && !name.kind().cache {
+        return Err(Refusal::Rule("cache is for cache channels").into());
+    }
+    let summary = inspect(&server, &authentic, name).await?;
+    let Value::Object(mut body) = counts(&summary, info) else {
+        return Err(HttpError::unavailable("the counts could not be written"));
+    };
+    body.insert("occupied".into(), (summary.subscribers > 0).into());
+    if info.cache {
+        body.insert("cache".into(), cache(&summary));
+    }
+    Ok(answer(&Value::Object(body)))
+}
+
+/// `GET /apps/{id}/channels/{channel}/stats`, deprecated.
+pub(super) async fn stats(
+    State(server): State<Arc<Server>>,
+    Path((id, channel)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<Answer, HttpError> {
+    let authentic = authenticate(&server, &id, request).await?;
+    let name = authentic.entry.app.channel(&channel)?;
+    let is_presence = name.kind().is_presence();
+    let summary = inspect(&server, &authentic, name).await?;
+    let mut body = json!({ "occupied": summary.subscribers > 0 });
+    if is_presence {
+        body["user_count"] = summary.members.into();
+    }
+    Ok(answer(&body))
+}
+
+/// `GET /apps/{id}/channels/{channel}/users`.
+pub(super) async fn users(
+    State(server): State<Arc<Server>>,
+    Path((id, channel)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<Answer, HttpError> {
+    let Authentic { entry, query, .. } = authenticate(&server, &id, request).await?;
+    let channel = entry.app.channel(&channel)?;
+    if !channel.kind().is_presence() {
+        return Err(Refusal::Rule("only presence channels have users").into());
+    }
+    let key = ChannelKey {
+        app: entry.app.id.clone(),
+        channel,
+    };
+    let with_info = query.get("with_user_info") == Some("1");
+    let reply = server
+        .router
+        .ask(key, Command::Members, None)
+        .await
+        .map_err(Refusal::from)?;
+    let Reply::Members(members) = reply else {
+        return Err(Refusal::Unavailable.into());
+    };
+    let users: Vec<Value> = members
+        .iter()
+        .map(|member| user(member, with_info))
+        .collect();
+    Ok(answer(&json!({ "users": users })))
+}
+
+fn user(member: &Member, with_info: bool) -> Value {
+    let mut user = json!({ "id": member.user.as_str() });
+    if with_info && let Some(info) = &member.info {
+        // It was JSON when it was signed.
+        user["user_info"] = serde_json::from_str(info).unwrap_or_default();
+    }
+    user
+}
+
+async fn inspect(
+    server: &Server,
+    authentic: &Authentic,
+    channel: ChannelName,
+) -> Result<Summary, Refusal> {
+    let key = ChannelKey {
+        app: authentic.entry.app.id.clone(),
+        channel,
+    };
+    match server.router.ask(key, Command::Inspect, None).await? {
+        Reply::Channel(summary) => Ok(summary),
+        Reply::Refused(refusal) => Err(refusal),
+        Reply::Done | Reply::Published(_) | Reply::Members(_) => Err(Refusal::Unavailable),
+    }
+}
+
+fn counts(summary: &Summary, info: Info) -> Value {
+    let mut counts = Map::new();
+    if info.user_count {
+        counts.insert("user_count".into(), summary.members.into());
+    }
+    if info.subscription_count {
+        counts.insert("subscription_count".into(), summary.subscribers.into());
+    }
+    Value::Object(counts)
+}
+
+fn cache(summary: &Summary) -> Value {
+    match &summary.cached {
+        Some((publication, ttl)) => {
+            let (Data::Text(data) | Data::Json(data)) = &publication.draft.event.data;
+            json!({ "data": &**data, "ttl": ttl })
+        }
+        None => Value::Null,
+    }
+}

@@ -1,0 +1,32 @@
+//! Handbell: everything with a socket, a clock or a task.
+//!
+//! What is decided is decided in the crate `proto`; here it is carried out. A publish is read in
+//! five files: [`session`] (or `http/events.rs`), [`router`], [`channel`], `proto/src/channel.rs`
+//! and [`relay`].
+
+pub mod admin;
+pub mod apps;
+pub mod channel;
+pub mod channels;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod http;
+pub mod listen;
+pub mod metrics;
+pub mod node;
+pub mod outbox;
+pub mod random;
+pub mod relay;
+pub mod reload;
+pub mod router;
+pub mod server;
+pub mod session;
+pub mod socket;
+pub mod supervisor;
+pub mod tls;
+pub mod webhook;
+pub mod websocket;
+
+pub use config::Config;
+pub use node::Node;

@@ -1,0 +1,181 @@
+//! The client port: accepting, TLS, and the limits that keep slow or greedy clients from taking the
+//! node down: header size and time, a bounded wait for TLS, and room left in the descriptor table.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tower_service::Service;
+
+use crate::socket::Stream;
+
+/// How long a request's head may take to arrive. It also ends connections that idle this long.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a TLS handshake may take.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Headers of a request.
+const HEADERS_MAX: usize = 100;
+/// How long the accept loop rests when there are no descriptors.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a request's handler can know of the connection it came through.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The other end.
+    pub address: SocketAddr,
+    /// Whether it came over TLS.
+    pub is_tls: bool,
+}
+
+/// Serves a port until `stop` says true; then connections without a request in progress are closed.
+///
+/// # Errors
+/// Never while it runs: accept errors are waited out.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    routes: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    // One descriptor is kept back, to accept and refuse a connection when there is none left.
+    let mut reserve = File::open("/dev/null").ok();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|&stop| stop) => return,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let (tls, routes, stop) = (tls.clone(), routes.clone(), stop.clone());
+                tokio::spawn(converse(stream, address, tls, routes, stop));
+            }
+            Err(error) if is_exhausted(&error) => {
+                tracing::warn!(%error, "no file descriptor is left; a connection is refused");
+                refuse_one(&listener, &mut reserve).await;
+            }
+            // The client gave up before it was accepted.
+            Err(error) => tracing::debug!(%error, "a connection was not accepted"),
+        }
+    }
+}
+
+fn is_exhausted(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
+/// Takes a waiting connection with the descriptor kept back and closes it, so that its client does
+/// not wait for nothing; then rests, so that the loop does not spin.
+async fn refuse_one(listener: &TcpListener, reserve: &mut Option<File>) {
+    drop(reserve.take());
+    let _ = timeout(Duration::from_millis(1), listener.accept()).await;
+    sleep(EXHAUSTED_PAUSE).await;
+    *reserve = File::open("/dev/null").ok();
+}
+
+async fn converse(
+    stream: TcpStream,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    routes: Router,
+    stop: watch::Receiver<bool>,
+) {
+    // Events are small and must not wait for each other.
+    let _ = stream.set_nodelay(true);
+    let peer = Peer {
+        address,
+        is_tls: tls.is_some(),
+    };
+    let stream = match tls {
+        None => Stream::Plain(stream),
+        Some(tls) => match timeout(TLS_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+            Ok(Err(error)) => return tracing::debug!(%address, %error, "a TLS handshake failed"),
+            Err(_) => return tracing::debug!(%address, "a TLS handshake took too long"),
+        },
+    };
+    serve_http(stream, peer, routes, stop).await;
+}
+
+async fn serve_http(stream: Stream, peer: Peer, routes: Router, mut stop: watch::Receiver<bool>) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        let mut routes = routes.clone();
+        async move { routes.call(request.map(Body::new)).await as Result<_, Infallible> }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => Some(outcome),
+        _ = stop.wait_for(|&stop| stop) => None,
+    };
+    let outcome = match outcome {
+        Some(outcome) => outcome,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(address = %peer.address, %error, "an HTTP connection failed");
+    }
+}
+
+/// Binds a port with a backlog for many clients that arrive at once.
+///
+/// # Errors
+/// The operating system's.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    const BACKLOG: i32 = 4096;
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Raises the limit of open descriptors as far as this process may, and returns it.
+#[must_use]
+pub fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // It stays as it was if it may not be raised; what it is then is returned.
+    let _ = setrlimit(Resource::Nofile, raised);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Shares an acceptor's configuration.
+#[must_use]
+pub fn acceptor(config: Arc<rustls::ServerConfig>) -> TlsAcceptor {
+    TlsAcceptor::from(config)
+}

@@ -1,0 +1,81 @@
+//! What a relay shard counts while it delivers.
+
+use std::collections::HashMap;
+
+use metrics::{Counter, Histogram};
+use proto::{AppId, Moment};
+
+use crate::clock::Clock;
+
+use super::Metrics;
+
+/// The counters of one shard.
+#[derive(Clone)]
+pub struct RelayMetrics {
+    metrics: Metrics,
+    clock: Clock,
+    fanout: Histogram,
+    latency: Histogram,
+    apps: HashMap<AppId, AppCounters>,
+}
+
+#[derive(Clone)]
+struct AppCounters {
+    delivered: Counter,
+    sent_bytes: Counter,
+    lagging: Counter,
+}
+
+impl std::fmt::Debug for RelayMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RelayMetrics")
+    }
+}
+
+impl RelayMetrics {
+    /// The counters of a shard.
+    #[must_use]
+    pub fn new(metrics: &Metrics, clock: Clock) -> Self {
+        let latency = metrics.histogram("handbell_delivery_latency_seconds", &[("path", "local")]);
+        Self {
+            metrics: metrics.clone(),
+            clock,
+            fanout: metrics.histogram("handbell_fanout_size", &[]),
+            latency,
+            apps: HashMap::new(),
+        }
+    }
+
+    /// A publication has been given to so many connections of this shard, so many bytes to all.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn published(&mut self, app: &AppId, sent: usize, bytes: usize, accepted: Moment) {
+        self.fanout.record(sent as f64);
+        self.latency
+            .record(self.clock.moment().since(accepted).as_secs_f64());
+        let counters = self.of(app);
+        counters.delivered.increment(sent as u64);
+        counters.sent_bytes.increment(bytes as u64);
+    }
+
+    /// A connection could not keep up.
+    pub fn lagging(&mut self, app: &AppId) {
+        self.of(app).lagging.increment(1);
+    }
+
+    fn of(&mut self, app: &AppId) -> &AppCounters {
+        if !self.apps.contains_key(app) {
+            let id = app.as_str();
+            let pusher = [("app_id", id), ("transport", "pusher")];
+            let lagging = "handbell_slow_consumers_disconnected_total";
+            let counters = AppCounters {
+                delivered: self
+                    .metrics
+                    .counter("handbell_messages_delivered_total", &pusher),
+                sent_bytes: self.metrics.counter("handbell_sent_bytes_total", &pusher),
+                lagging: self.metrics.counter(lagging, &pusher[..1]),
+            };
+            self.apps.insert(app.clone(), counters);
+        }
+        &self.apps[app]
+    }
+}

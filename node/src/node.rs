@@ -1,0 +1,311 @@
+//! A node: it builds the parts, starts them in order, and drains them in order.
+
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use proto::RelayId;
+use proto::name::NodeId;
+use proto::pusher::Timing;
+use ractor::{Actor, ActorCell, SpawnErr};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::admin::{self, Admin};
+use crate::apps::Apps;
+use crate::channels::{ChannelSupervisor, Channels, Parts};
+use crate::clock::{Clock, unix_ms};
+use crate::config::{Config, Source};
+use crate::metrics::{ChannelMetrics, Metrics, RelayMetrics, Scrape};
+use crate::relay::{Relay, Shard};
+use crate::reload::{Reload, Reloader};
+use crate::router::Router;
+use crate::server::Server;
+use crate::supervisor::{Child, Supervisor};
+use crate::webhook::{Dispatcher, Webhooks};
+use crate::{http, listen, tls};
+
+/// Supervisors that the channels are shared out over, so that linking is not one queue.
+const CHANNEL_SUPERVISORS: usize = 8;
+/// How often histograms are folded.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// The pause between two waves of closing connections.
+const WAVE_EVERY: Duration = Duration::from_millis(250);
+/// How long held-back webhooks may take to leave when the node shuts down.
+const WEBHOOKS_LAST: Duration = Duration::from_secs(8);
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    server: Arc<Server>,
+    webhooks: Webhooks,
+    supervisor: ActorCell,
+    ended: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    clients: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Node {
+    /// Starts a node. It serves when this returns.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration, or a port that cannot be bound.
+    pub async fn start(config: Config, source: Source) -> anyhow::Result<Self> {
+        let apps = config.check()?;
+        let certificate = config
+            .server
+            .tls
+            .clone()
+            .map(tls::Certificate::load)
+            .transpose()?;
+        let clients = listen::bind(config.server.listen).with_context(|| {
+            format!("cannot listen on {} (server.listen)", config.server.listen)
+        })?;
+        let admin = listen::bind(config.admin.listen)
+            .with_context(|| format!("cannot listen on {} (admin.listen)", config.admin.listen))?;
+
+        let metrics = Metrics::new();
+        let apps = Apps::new(apps, metrics.clone());
+        let clock = Clock::start();
+        let id = RelayId {
+            node: node_id()?,
+            incarnation: unix_ms(),
+        };
+        let (relay, shards) = Relay::new(id.clone(), cores());
+        let relay = Arc::new(relay);
+        let webhooks = Webhooks::new(apps.clone());
+        let channels = Channels::new(Parts {
+            clock,
+            relay: Arc::clone(&relay),
+            webhooks: webhooks.clone(),
+            apps: apps.clone(),
+            history: config.history,
+            metrics: ChannelMetrics::new(&metrics),
+        });
+        let router = Router::alone(id, channels.clone());
+        for shard in shards {
+            let counted = RelayMetrics::new(&metrics, clock);
+            tokio::spawn(Shard::run(shard, router.clone(), counted));
+        }
+        let reload = Reload {
+            source,
+            apps: apps.clone(),
+            channels: channels.clone(),
+            metrics: metrics.clone(),
+        };
+        let (supervisor, ended) = supervise(&channels, &webhooks, reload).await?;
+        let timing = Timing {
+            activity_timeout: config.server.activity_timeout.0,
+            pong_timeout: config.server.pong_timeout.0,
+        };
+        let is_draining = AtomicBool::new(false);
+        let server = Arc::new(Server {
+            clock,
+            apps,
+            router,
+            relay,
+            timing,
+            metrics,
+            is_draining,
+        });
+        let node = Self {
+            clients: clients.local_addr()?,
+            admin: admin.local_addr()?,
+            config,
+            server,
+            webhooks,
+            supervisor,
+            ended,
+            stop: watch::Sender::new(false),
+        };
+        node.open(clients, admin, certificate);
+        Ok(node)
+    }
+
+    /// Opens the doors.
+    fn open(
+        &self,
+        clients: TcpListener,
+        admin: TcpListener,
+        certificate: Option<Arc<tls::Certificate>>,
+    ) {
+        let acceptor = certificate
+            .as_ref()
+            .map(|c| listen::acceptor(c.server_config()));
+        if let Some(certificate) = certificate {
+            tokio::spawn(certificate.watch());
+        }
+        let routes = http::routes(Arc::clone(&self.server));
+        tokio::spawn(listen::serve(
+            clients,
+            acceptor,
+            routes,
+            self.stop.subscribe(),
+        ));
+        let metrics = self.server.metrics.clone();
+        let scrape = Scrape {
+            metrics: metrics.clone(),
+            apps: self.server.apps.clone(),
+            channels: self.server.router.channels().clone(),
+            webhooks: self.webhooks.clone(),
+        };
+        let routes = admin::routes(Admin {
+            server: Arc::clone(&self.server),
+            scrape,
+        });
+        // The admin port answers until the process ends.
+        let never = watch::Sender::new(false);
+        let stop = never.subscribe();
+        tokio::spawn(async move {
+            listen::serve(admin, None, routes, stop).await;
+            drop(never);
+        });
+        tokio::spawn(async move {
+            loop {
+                sleep(UPKEEP_EVERY).await;
+                metrics.upkeep();
+            }
+        });
+    }
+
+    /// The client port as it was bound.
+    #[must_use]
+    pub const fn clients(&self) -> SocketAddr {
+        self.clients
+    }
+
+    /// The admin port as it was bound.
+    #[must_use]
+    pub const fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// What the node's doors work with.
+    #[must_use]
+    pub const fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// Waits until the node has given up, which it does when a part of it failed too often.
+    pub async fn failed(&mut self) {
+        if let Err(error) = (&mut self.ended).await {
+            tracing::error!(%error, "the supervisor panicked");
+        }
+    }
+
+    /// Shuts down politely: not ready, then no new connections, then every connection closed with
+    /// 4200 in waves, then the last webhooks.
+    pub async fn drain(self) {
+        self.server.is_draining.store(true, Ordering::Relaxed);
+        tracing::info!(delay = %self.config.drain.delay, window = %self.config.drain.window, "draining");
+        sleep(self.config.drain.delay.0).await;
+        self.stop.send_replace(true);
+        self.close_connections().await;
+        self.deliver_last_webhooks().await;
+        self.supervisor.stop(None);
+        tracing::info!("drained");
+    }
+
+    async fn close_connections(&self) {
+        let window = self.config.drain.window.0;
+        let (began, relay) = (Instant::now(), &self.server.relay);
+        let waves = usize::try_from(window.as_millis() / WAVE_EVERY.as_millis()).unwrap_or(1);
+        // The last fifth of the window is for clients that are slow to go.
+        let waves = (waves * 4 / 5).max(1);
+        let per_shard = relay
+            .drain(0)
+            .await
+            .div_ceil(waves)
+            .div_ceil(cores())
+            .max(1);
+        while relay.drain(per_shard).await > 0 {
+            if began.elapsed() >= window {
+                let remaining = relay.drain(usize::MAX).await;
+                tracing::warn!(
+                    remaining,
+                    "the drain window is over; the rest is closed at once"
+                );
+                sleep(WAVE_EVERY).await;
+                return;
+            }
+            // Waves of several nodes must not fall into step.
+            let jitter = u32::try_from(crate::random::bits() % 100).unwrap_or(0);
+            sleep(WAVE_EVERY / 2 + WAVE_EVERY * jitter / 100).await;
+        }
+    }
+
+    async fn deliver_last_webhooks(&self) {
+        if self
+            .server
+            .apps
+            .all()
+            .iter()
+            .all(|entry| entry.app.webhooks.is_empty())
+        {
+            return;
+        }
+        // What is held back for returning clients is due within this time.
+        sleep(proto::channel::edges::HELD_BACK_FOR + WAVE_EVERY).await;
+        let began = Instant::now();
+        while self.webhooks.pending().0 > 0 && began.elapsed() < WEBHOOKS_LAST {
+            sleep(Duration::from_millis(50)).await;
+        }
+        let (dropped, _) = self.webhooks.pending();
+        if dropped > 0 {
+            tracing::error!(dropped, "webhook events were not delivered before the end");
+        }
+    }
+}
+
+/// Starts the actors: the root, the two that it restarts, and those that channels are linked to,
+/// without which the node cannot go on.
+async fn supervise(
+    channels: &Channels,
+    webhooks: &Webhooks,
+    reload: Reload,
+) -> anyhow::Result<(ActorCell, JoinHandle<()>)> {
+    let webhooks = webhooks.clone();
+    let dispatcher = Child::new("webhook dispatcher", move |supervisor| {
+        start(Dispatcher, webhooks.clone(), supervisor)
+    });
+    let reloader = Child::new("reloader", move |supervisor| {
+        start(Reloader, reload.clone(), supervisor)
+    });
+    let (supervisor, ended) = Actor::spawn(None, Supervisor, vec![dispatcher, reloader]).await?;
+    let root = supervisor.get_cell();
+    let mut supervisors = Vec::with_capacity(CHANNEL_SUPERVISORS);
+    for _ in 0..CHANNEL_SUPERVISORS {
+        supervisors.push(start(ChannelSupervisor, channels.clone(), root.clone()).await?);
+    }
+    channels.supervise(supervisors);
+    Ok((root, ended))
+}
+
+async fn start<A: Actor>(
+    actor: A,
+    arguments: A::Arguments,
+    supervisor: ActorCell,
+) -> Result<ActorCell, SpawnErr> {
+    let (actor, _) = Actor::spawn_linked(None, actor, arguments, supervisor).await?;
+    Ok(actor.get_cell())
+}
+
+/// The host's name: stable over restarts, and the pod's name in Kubernetes.
+fn node_id() -> anyhow::Result<NodeId> {
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    NodeId::parse(&name).with_context(|| format!("the host name `{name}` cannot be a node id"))
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}

@@ -1,0 +1,317 @@
+//! The sending side of one connection: a bounded queue of encoded frames, and the socket's write
+//! half, which nothing else touches.
+//!
+//! A frame that stands alone is written at once, by whoever delivers it. Frames that wait leave
+//! together in one vectored write. An outbox that is full is closed, never waited for: one slow
+//! reader must not hold up a channel.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use proto::app::Limits;
+use proto::door::{Close, Signal};
+use proto::pusher::code::CloseCode;
+use proto::websocket::close_frame;
+use tokio::io::{AsyncWrite, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio_rustls::server::TlsStream;
+
+/// Frames that leave in one system call at most. Linux takes up to 1,024; beyond some tens the call
+/// costs no less per frame.
+const FRAMES_PER_WRITE: usize = 64;
+/// News for the session that may wait. A session that does not take them is closed as lagging.
+const SIGNALS_MAX: usize = 1_024;
+
+/// The socket's write half.
+#[derive(Debug)]
+pub enum Writer {
+    /// Plain TCP: anyone may write without waiting.
+    Plain(OwnedWriteHalf),
+    /// TLS: only the connection's task writes.
+    Tls(WriteHalf<TlsStream<TcpStream>>),
+}
+
+/// The bounded send queue of one connection.
+#[derive(Debug)]
+pub struct Outbox {
+    state: Mutex<State>,
+    frames_max: usize,
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    writer: Writer,
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    signals: VecDeque<Signal>,
+    /// Nothing is taken any more: the close frame is the last one.
+    is_closing: bool,
+    /// The socket failed: nothing more can be sent.
+    is_broken: bool,
+    waker: Option<Waker>,
+}
+
+/// Why an outbox took no frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// The connection is closing or gone.
+    Closed,
+    /// This frame did not fit; the connection is being closed.
+    Lagging,
+}
+
+impl Outbox {
+    /// An outbox with an app's limits.
+    #[must_use]
+    pub fn new(writer: Writer, limits: &Limits) -> Self {
+        let state = State {
+            writer,
+            frames: VecDeque::new(),
+            bytes: 0,
+            signals: VecDeque::new(),
+            is_closing: false,
+            is_broken: false,
+            waker: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            frames_max: limits.outbox_events,
+            bytes_max: limits.outbox_bytes,
+        }
+    }
+
+    /// Queues a frame without writing it. True if the outbox was empty: then [`Outbox::flush`] is due.
+    ///
+    /// # Errors
+    /// [`Full`]; the frame is not queued.
+    pub fn push(&self, frame: Bytes) -> Result<bool, Full> {
+        let mut state = self.lock();
+        if state.is_closing {
+            return Err(Full::Closed);
+        }
+        let was_empty = state.frames.is_empty();
+        if !was_empty && self.is_full(&state, frame.len()) {
+            // What the socket takes now makes room; a reader that keeps up is never closed.
+            state.write_now();
+            if self.is_full(&state, frame.len()) {
+                let close = CloseCode::OverCapacity.because("the connection reads too slowly");
+                state.close(&close);
+                state.wake_for(Signal::Close(close));
+                return Err(Full::Lagging);
+            }
+        }
+        state.queue(frame);
+        Ok(was_empty)
+    }
+
+    /// Sends a frame: written at once if nothing waits and the socket is ready, queued otherwise.
+    ///
+    /// # Errors
+    /// [`Full`]; the frame is not sent.
+    pub fn send(&self, frame: Bytes) -> Result<(), Full> {
+        if self.push(frame)? {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Writes what the socket takes without waiting; the connection's task does the rest.
+    pub fn flush(&self) {
+        let mut state = self.lock();
+        state.write_now();
+        if !state.frames.is_empty() || state.is_broken {
+            state.wake();
+        }
+    }
+
+    /// Gives news to the session.
+    pub fn signal(&self, signal: Signal) {
+        let mut state = self.lock();
+        if state.signals.len() < SIGNALS_MAX {
+            state.wake_for(signal);
+        } else if !state.is_closing {
+            let close = CloseCode::OverCapacity.because("the connection reads too slowly");
+            state.close(&close);
+            state.wake();
+        }
+    }
+
+    /// Queues the close frame, after everything that waits. Nothing is taken after it.
+    pub fn close(&self, close: &Close) {
+        let mut state = self.lock();
+        if !state.is_closing {
+            state.queue(close_frame(close.code, &close.reason));
+            state.is_closing = true;
+            state.write_now();
+            state.wake();
+        }
+    }
+
+    /// For the connection's task: sends what waits whenever the socket is ready, and is ready itself
+    /// when there is news for the session. Fails when the socket has failed.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_signal(&self, context: &mut Context<'_>) -> Poll<io::Result<Signal>> {
+        let mut state = self.lock();
+        if let Some(signal) = state.signals.pop_front() {
+            return Poll::Ready(Ok(signal));
+        }
+        state.remember_waker(context);
+        match state.poll_write(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// For the connection's task: ready when everything has left.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_empty(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.lock();
+        state.remember_waker(context);
+        state.poll_write(context)
+    }
+
+    /// Frames and bytes that wait.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.frames.len(), state.bytes)
+    }
+
+    fn is_full(&self, state: &State, more: usize) -> bool {
+        state.frames.len() >= self.frames_max || state.bytes + more > self.bytes_max
+    }
+
+    /// A panic while the lock is held ends one connection's delivery and poisons nothing else.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn queue(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    /// Drops what waits, except a frame that has begun, and closes.
+    fn close(&mut self, close: &Close) {
+        self.frames.truncate(1);
+        self.bytes = self.frames.iter().map(Bytes::len).sum();
+        self.queue(close_frame(close.code, &close.reason));
+        self.is_closing = true;
+    }
+
+    fn wake_for(&mut self, signal: Signal) {
+        self.signals.push_back(signal);
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn remember_waker(&mut self, context: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+    }
+
+    /// Writes while the socket takes it at once. TLS is left to the connection's task.
+    fn write_now(&mut self) {
+        let Self {
+            writer: Writer::Plain(socket),
+            frames,
+            bytes,
+            ..
+        } = self
+        else {
+            return;
+        };
+        while let Some(first) = frames.front() {
+            let outcome = if frames.len() == 1 {
+                socket.try_write(first)
+            } else {
+                let (slices, count) = slices(frames);
+                socket.try_write_vectored(&slices[..count])
+            };
+            match outcome {
+                Ok(written) => advance(frames, bytes, written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.is_broken = true;
+                    self.frames.clear();
+                    self.bytes = 0;
+                    break;
+                }
+            }
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            self.write_now();
+            if self.is_broken {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let Self {
+                writer,
+                frames,
+                bytes,
+                ..
+            } = self;
+            match writer {
+                Writer::Plain(_) if frames.is_empty() => return Poll::Ready(Ok(())),
+                Writer::Plain(socket) => {
+                    std::task::ready!(socket.as_ref().poll_write_ready(context))?;
+                }
+                Writer::Tls(socket) if frames.is_empty() => {
+                    return Pin::new(socket).poll_flush(context);
+                }
+                Writer::Tls(socket) => {
+                    let (slices, count) = slices(frames);
+                    let socket = Pin::new(socket);
+                    let outcome = socket.poll_write_vectored(context, &slices[..count]);
+                    advance(frames, bytes, std::task::ready!(outcome)?);
+                }
+            }
+        }
+    }
+}
+
+fn slices(frames: &VecDeque<Bytes>) -> ([IoSlice<'_>; FRAMES_PER_WRITE], usize) {
+    let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
+    let mut count = 0;
+    for (slice, frame) in slices.iter_mut().zip(frames) {
+        *slice = IoSlice::new(frame);
+        count += 1;
+    }
+    (slices, count)
+}
+
+/// Takes `written` bytes off the front. A frame that left in part keeps its rest.
+fn advance(frames: &mut VecDeque<Bytes>, bytes: &mut usize, mut written: usize) {
+    *bytes -= written;
+    while let Some(front) = frames.front_mut() {
+        if written < front.len() {
+            bytes::Buf::advance(front, written);
+            return;
+        }
+        written -= front.len();
+        frames.pop_front();
+    }
+    // An idle connection keeps no buffer.
+    frames.shrink_to_fit();
+}

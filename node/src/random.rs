@@ -1,0 +1,20 @@
+//! The only place where the node draws random numbers.
+
+/// 128 bits from the operating system.
+///
+/// # Panics
+/// If the operating system has no randomness to give: nothing secure can be done then.
+#[must_use]
+pub fn bits() -> u128 {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    u128::from_le_bytes(bytes)
+}
+
+/// Random text of so many hexadecimal digits, 32 at most.
+#[must_use]
+pub fn hex(digits: usize) -> String {
+    let mut text = format!("{:032x}", bits());
+    text.truncate(digits);
+    text
+}

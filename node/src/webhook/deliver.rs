@@ -1,0 +1,132 @@
+//! One attempt to deliver a webhook: a POST that resolves names once, connects only to addresses it
+//! may reach, follows no redirect, and waits four seconds at most.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{CONTENT_TYPE, USER_AGENT};
+use hyper::{Request, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use proto::App;
+use proto::app::Webhook;
+use proto::http::webhook::signature;
+use tokio::time::timeout;
+
+use super::guard::{GuardedResolver, Reach, UrlError, check_url};
+
+/// How long one attempt may take: Pusher waits as long.
+const ATTEMPT: Duration = Duration::from_secs(4);
+/// Bytes of an answer that are read, so that the connection can be used again.
+const ANSWER_BYTES_MAX: usize = 65_536;
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DeliveryError {
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    #[error("the answer was {0}, a 2xx was expected")]
+    Status(StatusCode),
+    #[error("no answer within 4 s")]
+    Timeout,
+    #[error("the request could not be made: {0}")]
+    Request(#[from] hyper::http::Error),
+    #[error("the connection failed: {}", chain(.0))]
+    Connection(#[from] legacy::Error),
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+impl DeliveryError {
+    /// Whether the same request could succeed later.
+    pub(super) const fn is_worth_retrying(&self) -> bool {
+        !matches!(self, Self::Url(_) | Self::Request(_))
+    }
+}
+
+type Http = legacy::Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>;
+
+/// The HTTP clients: one that may only reach global addresses, one that may reach any.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    global: Http,
+    any: Http,
+}
+
+impl Client {
+    pub(super) fn new() -> Self {
+        Self {
+            global: http(Reach::Global),
+            any: http(Reach::Any),
+        }
+    }
+
+    /// Posts a body, signed.
+    pub(super) async fn post(
+        &self,
+        app: &App,
+        webhook: &Webhook,
+        body: &str,
+    ) -> Result<(), DeliveryError> {
+        let reach = if webhook.allow_private_address {
+            Reach::Any
+        } else {
+            Reach::Global
+        };
+        let uri: Uri = check_url(&webhook.url, reach)?;
+        let mut request = Request::post(uri)
+            .header(CONTENT_TYPE, "application/json")
+            .header(USER_AGENT, concat!("handbell/", env!("CARGO_PKG_VERSION")))
+            .header("X-Pusher-Key", &app.key)
+            .header("X-Pusher-Signature", signature(app, body));
+        for (name, value) in &webhook.headers {
+            request = request.header(name, value.expose());
+        }
+        let request = request.body(Full::from(body.to_owned()))?;
+        let client = match reach {
+            Reach::Global => &self.global,
+            Reach::Any => &self.any,
+        };
+        let exchange = async {
+            let answer = client.request(request).await?;
+            let status = answer.status();
+            // The content is not used; a body that is too long only costs the connection.
+            let _ = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
+                .collect()
+                .await;
+            if status.is_success() {
+                Ok(())
+            } else {
+                Err(DeliveryError::Status(status))
+            }
+        };
+        timeout(ATTEMPT, exchange)
+            .await
+            .unwrap_or(Err(DeliveryError::Timeout))
+    }
+}
+
+fn http(reach: Reach) -> Http {
+    let mut connector = HttpConnector::new_with_resolver(GuardedResolver(reach));
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(ATTEMPT));
+    let https = HttpsConnectorBuilder::new()
+        .with_webpki_roots()
+        .https_or_http()
+        .enable_http1();
+    legacy::Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(Duration::from_secs(30))
+        .pool_timer(TokioTimer::new())
+        .build(https.wrap_connector(connector))
+}

@@ -1,0 +1,199 @@
+//! The WebSocket side of the Pusher door: the upgrade (RFC 6455 §4.2), the checks of a client's
+//! hello, and the start of its connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::{
+    CONNECTION, HeaderName, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
+use axum::response::IntoResponse;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use proto::app::Limits;
+use proto::door::{Close, Door};
+use proto::http::signature::Query;
+use proto::pusher::code::CloseCode;
+use proto::pusher::{Session, frame, handshake};
+use proto::quota::Demand;
+use proto::websocket::text_frame;
+use proto::{App, SocketId};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use crate::apps::AppEntry;
+use crate::http::error::HttpError;
+use crate::listen::Peer;
+use crate::outbox::Outbox;
+use crate::random;
+use crate::server::Server;
+use crate::session::{self, Connection};
+use crate::socket::{Socket, Stream};
+
+/// Bytes that the reader takes from the socket at once. Client messages are small, and every idle
+/// connection keeps a buffer of this size; tungstenite's default is 128 KiB.
+const READ_BUFFER: usize = 512;
+/// How long a client that is turned away may take to read why.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// `GET /app/{key}`.
+///
+/// # Errors
+/// If the request is no WebSocket upgrade.
+pub async fn connect(
+    State(server): State<Arc<Server>>,
+    Path(key): Path<String>,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, HttpError> {
+    let accept = accept_key(&request)?;
+    let entry = server.apps.by_key(&key);
+    let verdict = check(&server, entry.as_deref().map(|entry| &entry.app), &request);
+    let upgrade = hyper::upgrade::on(&mut request);
+    match (entry, verdict) {
+        (Some(entry), Ok(())) => {
+            tokio::spawn(open(server, entry, upgrade));
+        }
+        (_, Err(close)) => {
+            tokio::spawn(turn_away(server, close, upgrade));
+        }
+        (None, Ok(())) => return Err(HttpError::not_found("no app has this key")),
+    }
+    Ok(switching_protocols(&accept))
+}
+
+/// What the client must send for an upgrade, as the key of the answer.
+fn accept_key<B>(request: &Request<B>) -> Result<String, HttpError> {
+    let headers = request.headers();
+    let is_upgrade = request.method() == Method::GET
+        && lists(headers, &CONNECTION, "upgrade")
+        && lists(headers, &UPGRADE, "websocket");
+    if !is_upgrade {
+        return Err(HttpError::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "upgrade_required",
+            "this path takes WebSocket connections only",
+        ));
+    }
+    let version = headers.get(SEC_WEBSOCKET_VERSION).map(|v| v.as_bytes());
+    let key = headers.get(SEC_WEBSOCKET_KEY).map(|v| v.as_bytes());
+    match (version, key) {
+        (Some(b"13"), Some(key)) if key.len() == 24 => Ok(derive_accept_key(key)),
+        _ => Err(HttpError::bad_request(
+            "a WebSocket upgrade needs version 13 and a key",
+        )),
+    }
+}
+
+fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    let values = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .any(|part| part.trim().eq_ignore_ascii_case(word))
+}
+
+fn switching_protocols(accept: &str) -> Response<Body> {
+    let headers = [
+        (CONNECTION, "Upgrade"),
+        (UPGRADE, "websocket"),
+        (SEC_WEBSOCKET_ACCEPT, accept),
+    ];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+fn check(server: &Server, app: Option<&App>, request: &Request<Body>) -> Result<(), Close> {
+    if server.is_draining() {
+        return Err(CloseCode::Reconnect.because("the server is going away; reconnect"));
+    }
+    let query = Query::parse(request.uri().query().unwrap_or_default()).unwrap_or_default();
+    let hello = handshake::Hello {
+        protocol: query.get("protocol"),
+        origin: request
+            .headers()
+            .get(ORIGIN)
+            .map(|o| o.to_str().unwrap_or("null")),
+        is_tls: request
+            .extensions()
+            .get::<Peer>()
+            .is_some_and(|peer| peer.is_tls),
+    };
+    let app = handshake::check(app, hello)?;
+    server
+        .router
+        .admit(&app.id, Demand::Connection)
+        .map_err(|_| CloseCode::OverQuota.because("the app has as many connections as it may"))
+}
+
+async fn open(server: Arc<Server>, entry: Arc<AppEntry>, upgrade: OnUpgrade) {
+    let Some((stream, outbox)) = upgraded(upgrade, &entry.app.limits).await else {
+        server.router.release(&entry.app.id, Demand::Connection);
+        return;
+    };
+    let socket = SocketId::from_random(random::bits());
+    let door = Door::Pusher(Session::new(socket, server.timing, server.clock.now()));
+    session::run(
+        server,
+        Connection {
+            socket,
+            entry,
+            door,
+            stream,
+            outbox,
+        },
+    )
+    .await;
+}
+
+/// Says why a client is not let in, twice: older libraries read the event, newer ones the code.
+async fn turn_away(server: Arc<Server>, close: Close, upgrade: OnUpgrade) {
+    server.metrics.handshake_rejected(reason(&close));
+    let limits = Limits::default();
+    let Some((mut stream, outbox)) = upgraded(upgrade, &limits).await else {
+        return;
+    };
+    // The outbox is new and empty: it takes both.
+    let _ = outbox.send(text_frame(&frame::error(close.code, &close.reason)));
+    outbox.close(&close);
+    let read =
+        async { while let Some(Ok(_)) = futures_util::StreamExt::next(&mut stream).await {} };
+    let _ = timeout(FAREWELL, read).await;
+}
+
+const fn reason(close: &Close) -> &'static str {
+    match close.code {
+        4000 => "tls_only",
+        4001 => "unknown_app",
+        4003 => "app_disabled",
+        4004 => "over_quota",
+        4007 => "protocol",
+        4009 => "origin",
+        4200 => "draining",
+        _ => "other",
+    }
+}
+
+async fn upgraded(
+    upgrade: OnUpgrade,
+    limits: &Limits,
+) -> Option<(WebSocketStream<Socket>, Arc<Outbox>)> {
+    let upgraded: Upgraded = upgrade.await.ok()?;
+    let parts = upgraded.downcast::<TokioIo<Stream>>().ok()?;
+    let (socket, outbox) = parts.io.into_inner().divide(limits);
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(limits.message_bytes))
+        .max_frame_size(Some(limits.message_bytes));
+    let early = parts.read_buf.to_vec();
+    let stream =
+        WebSocketStream::from_partially_read(socket, early, Role::Server, Some(config)).await;
+    Some((stream, outbox))
+}
