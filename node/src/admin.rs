@@ -38,46 +38,22 @@ async fn livez() -> &'static str {
 
 async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> impl IntoResponse {
     let is_draining = admin.server.is_draining();
-    let status = if is_draining {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else {
-        StatusCode::OK
-    };
+    let status = if is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let checks = [
         ("listening", "ok"),
-        (
-            "draining",
-            if is_draining {
-                "failed: the node is shutting down"
-            } else {
-                "ok"
-            },
-        ),
+        ("draining", if is_draining { "failed: the node is shutting down" } else { "ok" }),
         ("ack", "sequenced (a single node)"),
     ];
     let is_verbose =
         query.is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
     if !is_verbose {
-        return (
-            status,
-            if is_draining {
-                "draining\n".into()
-            } else {
-                "ok\n".into()
-            },
-        );
+        return (status, if is_draining { "draining\n".into() } else { "ok\n".into() });
     }
-    let lines: Vec<String> = checks
-        .iter()
-        .map(|(name, is)| format!("{name}: {is}\n"))
-        .collect();
+    let lines: Vec<String> = checks.iter().map(|(name, is)| format!("{name}: {is}\n")).collect();
     (status, lines.concat())
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let body = admin.scrape.render(admin.server.is_draining());
-    (
-        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        body,
-    )
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], body)
 }

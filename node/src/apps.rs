@@ -38,10 +38,7 @@ impl Apps {
     /// A registry of these apps, whose ids and keys the configuration has found to be different.
     #[must_use]
     pub fn new(apps: Vec<App>, metrics: Metrics) -> Self {
-        let registry = Registry {
-            present: ArcSwap::default(),
-            metrics,
-        };
+        let registry = Registry { present: ArcSwap::default(), metrics };
         let apps_handle = Self(Arc::new(registry));
         apps_handle.replace(apps);
         apps_handle
@@ -76,12 +73,6 @@ impl Apps {
     /// All apps.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<AppEntry>> {
-        self.0
-            .present
-            .load()
-            .by_key
-            .values()
-            .map(Arc::clone)
-            .collect()
+        self.0.present.load().by_key.values().map(Arc::clone).collect()
     }
 }

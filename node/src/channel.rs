@@ -112,11 +112,7 @@ impl Actor for ChannelActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Command {
-                command,
-                item,
-                reply,
-            } => {
+            Message::Command { command, item, reply } => {
                 state.handled += 1;
                 let answer = state.answer(command, item).await;
                 // Nobody may be waiting any more; the answer stays under its key.
@@ -168,12 +164,8 @@ impl State {
 
     fn show(&self) {
         let subscribers = self.machine.subscriber_count();
-        self.vitals
-            .subscribers
-            .store(subscribers, Ordering::Relaxed);
-        self.vitals
-            .members
-            .store(self.machine.member_count(), Ordering::Relaxed);
+        self.vitals.subscribers.store(subscribers, Ordering::Relaxed);
+        self.vitals.members.store(self.machine.member_count(), Ordering::Relaxed);
     }
 
     /// Ends the actor if nothing is retained, else wakes it for the machine's next deadline.

@@ -106,11 +106,7 @@ impl Channels {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let slots = (0..SLOTS).map(|_| Mutex::default()).collect();
-        Self(Arc::new(Table {
-            slots,
-            parts,
-            supervisors: OnceLock::new(),
-        }))
+        Self(Arc::new(Table { slots, parts, supervisors: OnceLock::new() }))
     }
 
     /// Gives a command to a channel, in the order of the calls. A channel is started by the first
@@ -132,9 +128,7 @@ impl Channels {
         let mut slot = self.slot(Slot::of(key));
         if !slot.channels.contains_key(key) {
             if !starts {
-                return Ok(Sent::Answered(
-                    self.answer_for_none(&mut slot, command, item),
-                ));
+                return Ok(Sent::Answered(self.answer_for_none(&mut slot, &command, item)));
             }
             // The quota may live in the same slot: its lock is never taken inside this one.
             drop(slot);
@@ -142,19 +136,12 @@ impl Channels {
             slot = self.slot(Slot::of(key));
             self.start_if_missing(&mut slot, key);
         }
-        let Some(Entry {
-            phase: Phase::Running { actor, sent },
-            ..
-        }) = slot.channels.get_mut(key)
+        let Some(Entry { phase: Phase::Running { actor, sent }, .. }) = slot.channels.get_mut(key)
         else {
             return Err(Refusal::Unavailable);
         };
         let (reply, answer) = oneshot::channel();
-        let message = Message::Command {
-            command,
-            item,
-            reply: Some(reply),
-        };
+        let message = Message::Command { command, item, reply: Some(reply) };
         actor.cast(message).map_err(|_| Refusal::Unavailable)?;
         *sent += 1;
         Ok(Sent::Waiting(answer))
@@ -164,7 +151,7 @@ impl Channels {
     fn answer_for_none(
         &self,
         slot: &mut SlotState,
-        command: Command,
+        command: &Command,
         item: Option<ItemKey>,
     ) -> Reply {
         match command {
@@ -207,11 +194,7 @@ impl Channels {
             resync,
             channels: self.clone(),
         };
-        let supervisors = self
-            .0
-            .supervisors
-            .get()
-            .expect("the node starts its supervisors first");
+        let supervisors = self.0.supervisors.get().expect("the node starts its supervisors first");
         let supervisor = supervisors[Slot::of(key).index() % supervisors.len()].clone();
         let spawned = ActorRuntime::spawn_linked_instant(None, ChannelActor, start, supervisor);
         let phase = match spawned {
@@ -221,11 +204,7 @@ impl Channels {
                 Phase::Down
             }
         };
-        Entry {
-            epoch,
-            vitals,
-            phase,
-        }
+        Entry { epoch, vitals, phase }
     }
 
     fn settings(&self, app: &AppId) -> Settings {
@@ -270,8 +249,7 @@ impl Channels {
     /// Keeps the answer of a keyed publish.
     pub fn remember(&self, item: ItemKey, published: Published) {
         let mut slot = self.slot(Slot::of(&item.channel));
-        slot.idempotency
-            .remember(item, published, self.clock().moment());
+        slot.idempotency.remember(item, published, self.clock().moment());
     }
 
     /// Claims an idempotency key for a request.
@@ -280,8 +258,7 @@ impl Channels {
     /// [`Refusal::KeyReused`].
     pub fn claim(&self, app: &AppId, key: &str, fingerprint: u64) -> Result<(), Refusal> {
         let mut slot = self.slot(Slot::of_name(app, key));
-        slot.idempotency
-            .claim(app, key, fingerprint, self.clock().moment())
+        slot.idempotency.claim(app, key, fingerprint, self.clock().moment())
     }
 
     /// Books a demand on an app's quota.
@@ -289,12 +266,7 @@ impl Channels {
     /// # Errors
     /// The limit that it would break.
     pub fn admit(&self, app: &AppId, demand: Demand) -> Result<(), Refusal> {
-        let entry = self
-            .0
-            .parts
-            .apps
-            .by_id(app.as_str())
-            .ok_or(Refusal::Unavailable)?;
+        let entry = self.0.parts.apps.by_id(app.as_str()).ok_or(Refusal::Unavailable)?;
         let mut slot = self.slot(Slot::of_name(app, QUOTA));
         let quota = slot.quotas.entry(app.clone()).or_default();
         quota.admit(demand, &entry.app.limits, self.clock().moment())
@@ -338,11 +310,7 @@ impl Channels {
                     && key.app == app.id
                 {
                     let command = Command::Configure(settings.clone());
-                    let message = Message::Command {
-                        command,
-                        item: None,
-                        reply: None,
-                    };
+                    let message = Message::Command { command, item: None, reply: None };
                     *sent += u64::from(actor.cast(message).is_ok());
                 }
             }
@@ -382,16 +350,11 @@ impl Channels {
         let is_it = |entry: &Entry| matches!(&entry.phase, Phase::Running { actor: a, .. } if a.get_id() == actor);
         Slot::all().find_map(|slot| {
             let slot = self.slot(slot);
-            slot.channels
-                .iter()
-                .find(|(_, entry)| is_it(entry))
-                .map(|(key, _)| key.clone())
+            slot.channels.iter().find(|(_, entry)| is_it(entry)).map(|(key, _)| key.clone())
         })
     }
 
     fn slot(&self, slot: Slot) -> MutexGuard<'_, SlotState> {
-        self.0.slots[slot.index()]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.slots[slot.index()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

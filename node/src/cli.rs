@@ -72,12 +72,7 @@ struct Target {
     #[arg(long, env = "PUSHER_APP_KEY", default_value = "app-key")]
     key: String,
     /// The app's secret.
-    #[arg(
-        long,
-        env = "PUSHER_APP_SECRET",
-        default_value = "app-secret",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "PUSHER_APP_SECRET", default_value = "app-secret", hide_env_values = true)]
     secret: String,
 }
 

@@ -23,10 +23,7 @@ impl Clock {
     /// The time, both ways.
     #[must_use]
     pub fn now(&self) -> Now {
-        Now {
-            moment: self.moment(),
-            unix_ms: unix_ms(),
-        }
+        Now { moment: self.moment(), unix_ms: unix_ms() }
     }
 
     /// Monotonic time.
@@ -45,9 +42,7 @@ impl Clock {
 /// Milliseconds since the Unix epoch; 0 if the machine's clock is before it.
 #[must_use]
 pub fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     micros(since) / 1000
 }
 

@@ -73,9 +73,7 @@ pub struct AdminSection {
 
 impl Default for AdminSection {
     fn default() -> Self {
-        Self {
-            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9601),
-        }
+        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9601) }
     }
 }
 
@@ -91,10 +89,7 @@ pub struct DrainSection {
 
 impl Default for DrainSection {
     fn default() -> Self {
-        Self {
-            delay: Period(Duration::from_secs(5)),
-            window: Period(Duration::from_secs(20)),
-        }
+        Self { delay: Period(Duration::from_secs(5)), window: Period(Duration::from_secs(20)) }
     }
 }
 
@@ -110,10 +105,7 @@ pub struct LogSection {
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self {
-            level: "info".into(),
-            format: LogFormat::Text,
-        }
+        Self { level: "info".into(), format: LogFormat::Text }
     }
 }
 
@@ -138,13 +130,8 @@ impl Config {
             ..AppSection::new("app-id", "app-key", "app-secret")
         };
         Self {
-            server: ServerSection {
-                listen: loopback(port),
-                ..ServerSection::default()
-            },
-            admin: AdminSection {
-                listen: loopback(admin_port),
-            },
+            server: ServerSection { listen: loopback(port), ..ServerSection::default() },
+            admin: AdminSection { listen: loopback(admin_port) },
             drain: DrainSection {
                 delay: Period(Duration::ZERO),
                 window: Period(Duration::from_millis(500)),
@@ -166,14 +153,10 @@ impl Config {
             ));
         }
         if self.server.activity_timeout.0 < Duration::from_secs(1) {
-            return Err(ConfigError::rule(
-                "server.activity_timeout must be at least 1s",
-            ));
+            return Err(ConfigError::rule("server.activity_timeout must be at least 1s"));
         }
         if self.server.pong_timeout.0.is_zero() {
-            return Err(ConfigError::rule(
-                "server.pong_timeout must be more than 0s",
-            ));
+            return Err(ConfigError::rule("server.pong_timeout must be more than 0s"));
         }
         tracing_subscriber::EnvFilter::try_new(&self.log.level).map_err(|error| {
             ConfigError::rule(format!("log.level = \"{}\": {error}", self.log.level))

@@ -34,14 +34,8 @@ pub fn routes(server: Arc<Server>) -> Router {
         .route("/apps/{id}/channels/{channel}/stats", get(channels::stats))
         .route("/apps/{id}/channels/{channel}/users", get(channels::users))
         .route("/apps/{id}/connections", get(users::connections))
-        .route(
-            "/apps/{id}/users/{user}/terminate_connections",
-            post(users::terminate),
-        )
-        .route(
-            "/users/{user}/terminate_connections",
-            post(users::terminate_by_key),
-        )
+        .route("/apps/{id}/users/{user}/terminate_connections", post(users::terminate))
+        .route("/users/{user}/terminate_connections", post(users::terminate_by_key))
         .layer(from_fn_with_state(Arc::clone(&server), cors::allow))
         .layer(from_fn_with_state(Arc::clone(&server), measure::count));
     let rest = Router::new()
@@ -63,9 +57,5 @@ async fn nothing_here(request: Request<Body>) -> HttpError {
 }
 
 async fn wrong_method(request: Request<Body>) -> HttpError {
-    HttpError::method_not_allowed(format!(
-        "{} has no {}",
-        request.uri().path(),
-        request.method()
-    ))
+    HttpError::method_not_allowed(format!("{} has no {}", request.uri().path(), request.method()))
 }

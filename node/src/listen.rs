@@ -100,10 +100,7 @@ async fn converse(
 ) {
     // Events are small and must not wait for each other.
     let _ = stream.set_nodelay(true);
-    let peer = Peer {
-        address,
-        is_tls: tls.is_some(),
-    };
+    let peer = Peer { address, is_tls: tls.is_some() };
     let stream = match tls {
         None => Stream::Plain(stream),
         Some(tls) => match timeout(TLS_TIMEOUT, tls.accept(stream)).await {
@@ -165,10 +162,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     // It stays as it was if it may not be raised; what it is then is returned.
     let _ = setrlimit(Resource::Nofile, raised);
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)

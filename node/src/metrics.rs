@@ -26,9 +26,7 @@ const SECONDS: &[f64] = &[
     5.0,
 ];
 const LIFETIMES: &[f64] = &[1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 14_400.0, 86_400.0];
-const SIZES: &[f64] = &[
-    1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0, 10_000.0, 100_000.0,
-];
+const SIZES: &[f64] = &[1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0, 10_000.0, 100_000.0];
 
 /// The node's metrics.
 #[derive(Clone)]
@@ -65,11 +63,7 @@ impl Metrics {
             .expect("the buckets are not empty");
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
-        let metrics = Self(Arc::new(Recorder {
-            recorder,
-            handle,
-            started: Instant::now(),
-        }));
+        let metrics = Self(Arc::new(Recorder { recorder, handle, started: Instant::now() }));
         metrics.with(describe::all);
         metrics
     }
@@ -97,30 +91,22 @@ impl Metrics {
 
     /// Counts a handshake that was turned away.
     pub fn handshake_rejected(&self, reason: &'static str) {
-        self.counter("handbell_handshakes_rejected_total", &[("reason", reason)])
-            .increment(1);
+        self.counter("handbell_handshakes_rejected_total", &[("reason", reason)]).increment(1);
     }
 
     /// Counts an HTTP request and its time.
     pub fn http_request(&self, route: &'static str, method: &str, code: u16, seconds: f64) {
         let code = code.to_string();
-        let labels = [
-            ("route", route),
-            ("method", method),
-            ("code", code.as_str()),
-        ];
-        self.counter("handbell_http_requests_total", &labels)
-            .increment(1);
-        self.histogram("handbell_http_request_duration_seconds", &labels[..2])
-            .record(seconds);
+        let labels = [("route", route), ("method", method), ("code", code.as_str())];
+        self.counter("handbell_http_requests_total", &labels).increment(1);
+        self.histogram("handbell_http_request_duration_seconds", &labels[..2]).record(seconds);
     }
 
     /// Says how the last reload of the configuration went.
     #[allow(clippy::cast_precision_loss)]
     pub fn config_reloaded(&self, is_successful: bool, unix_ms: u64) {
         let value = f64::from(u8::from(is_successful));
-        self.gauge("handbell_config_last_reload_successful", &[])
-            .set(value);
+        self.gauge("handbell_config_last_reload_successful", &[]).set(value);
         if is_successful {
             let name = "handbell_config_last_reload_success_timestamp_seconds";
             self.gauge(name, &[]).set(unix_ms as f64 / 1000.0);
@@ -135,10 +121,7 @@ impl Default for Metrics {
 }
 
 fn owned(labels: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
-    labels
-        .iter()
-        .map(|&(name, value)| (name, value.to_owned()))
-        .collect()
+    labels.iter().map(|&(name, value)| (name, value.to_owned())).collect()
 }
 
 /// What is counted of one app, through the Pusher door and the HTTP API.
@@ -160,9 +143,7 @@ pub struct AppMetrics {
 
 impl std::fmt::Debug for AppMetrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AppMetrics")
-            .field("app", &self.app)
-            .finish_non_exhaustive()
+        f.debug_struct("AppMetrics").field("app", &self.app).finish_non_exhaustive()
     }
 }
 
@@ -189,58 +170,38 @@ impl AppMetrics {
 
     /// Counts the end of a connection.
     pub fn closed(&self, reason: &'static str) {
-        let labels = [
-            ("app_id", self.app.as_str()),
-            ("transport", "pusher"),
-            ("reason", reason),
-        ];
-        self.metrics
-            .counter("handbell_connections_closed_total", &labels)
-            .increment(1);
+        let labels = [("app_id", self.app.as_str()), ("transport", "pusher"), ("reason", reason)];
+        self.metrics.counter("handbell_connections_closed_total", &labels).increment(1);
     }
 
     /// Counts the outcome of a subscription.
     pub fn subscribed(&self, kind: &'static str, result: &'static str) {
-        let labels = [
-            ("app_id", self.app.as_str()),
-            ("type", kind),
-            ("result", result),
-        ];
-        self.metrics
-            .counter("handbell_subscribe_requests_total", &labels)
-            .increment(1);
+        let labels = [("app_id", self.app.as_str()), ("type", kind), ("result", result)];
+        self.metrics.counter("handbell_subscribe_requests_total", &labels).increment(1);
     }
 
     /// Counts a request that was not authentic.
     pub fn auth_failed(&self, kind: &'static str) {
         let labels = [("app_id", self.app.as_str()), ("kind", kind)];
-        self.metrics
-            .counter("handbell_auth_failures_total", &labels)
-            .increment(1);
+        self.metrics.counter("handbell_auth_failures_total", &labels).increment(1);
     }
 
     /// Counts something that came too fast.
     pub fn rate_limited(&self, scope: &'static str) {
         let labels = [("app_id", self.app.as_str()), ("scope", scope)];
-        self.metrics
-            .counter("handbell_rate_limited_total", &labels)
-            .increment(1);
+        self.metrics.counter("handbell_rate_limited_total", &labels).increment(1);
     }
 
     /// Counts the end of one webhook delivery.
     pub fn webhook(&self, result: &'static str, events: u64) {
         let labels = [("app_id", self.app.as_str()), ("result", result)];
-        self.metrics
-            .counter("handbell_webhook_deliveries_total", &labels)
-            .increment(events);
+        self.metrics.counter("handbell_webhook_deliveries_total", &labels).increment(events);
     }
 
     /// Records how long one attempt to deliver a webhook took.
     pub fn webhook_took(&self, seconds: f64) {
         let labels = [("app_id", self.app.as_str())];
-        self.metrics
-            .histogram("handbell_webhook_duration_seconds", &labels)
-            .record(seconds);
+        self.metrics.histogram("handbell_webhook_duration_seconds", &labels).record(seconds);
     }
 }
 

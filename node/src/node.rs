@@ -59,12 +59,7 @@ impl Node {
     /// What is wrong with the configuration, or a port that cannot be bound.
     pub async fn start(config: Config, source: Source) -> anyhow::Result<Self> {
         let apps = config.check()?;
-        let certificate = config
-            .server
-            .tls
-            .clone()
-            .map(tls::Certificate::load)
-            .transpose()?;
+        let certificate = config.server.tls.clone().map(tls::Certificate::load).transpose()?;
         let clients = listen::bind(config.server.listen).with_context(|| {
             format!("cannot listen on {} (server.listen)", config.server.listen)
         })?;
@@ -74,10 +69,7 @@ impl Node {
         let metrics = Metrics::new();
         let apps = Apps::new(apps, metrics.clone());
         let clock = Clock::start();
-        let id = RelayId {
-            node: node_id()?,
-            incarnation: unix_ms(),
-        };
+        let id = RelayId { node: node_id()?, incarnation: unix_ms() };
         let (relay, shards) = Relay::new(id.clone(), cores());
         let relay = Arc::new(relay);
         let webhooks = Webhooks::new(apps.clone());
@@ -106,15 +98,7 @@ impl Node {
             pong_timeout: config.server.pong_timeout.0,
         };
         let is_draining = AtomicBool::new(false);
-        let server = Arc::new(Server {
-            clock,
-            apps,
-            router,
-            relay,
-            timing,
-            metrics,
-            is_draining,
-        });
+        let server = Arc::new(Server { clock, apps, router, relay, timing, metrics, is_draining });
         let node = Self {
             clients: clients.local_addr()?,
             admin: admin.local_addr()?,
@@ -136,19 +120,12 @@ impl Node {
         admin: TcpListener,
         certificate: Option<Arc<tls::Certificate>>,
     ) {
-        let acceptor = certificate
-            .as_ref()
-            .map(|c| listen::acceptor(c.server_config()));
+        let acceptor = certificate.as_ref().map(|c| listen::acceptor(c.server_config()));
         if let Some(certificate) = certificate {
             tokio::spawn(certificate.watch());
         }
         let routes = http::routes(Arc::clone(&self.server));
-        tokio::spawn(listen::serve(
-            clients,
-            acceptor,
-            routes,
-            self.stop.subscribe(),
-        ));
+        tokio::spawn(listen::serve(clients, acceptor, routes, self.stop.subscribe()));
         let metrics = self.server.metrics.clone();
         let scrape = Scrape {
             metrics: metrics.clone(),
@@ -156,10 +133,7 @@ impl Node {
             channels: self.server.router.channels().clone(),
             webhooks: self.webhooks.clone(),
         };
-        let routes = admin::routes(Admin {
-            server: Arc::clone(&self.server),
-            scrape,
-        });
+        let routes = admin::routes(Admin { server: Arc::clone(&self.server), scrape });
         // The admin port answers until the process ends.
         let never = watch::Sender::new(false);
         let stop = never.subscribe();
@@ -219,19 +193,11 @@ impl Node {
         let waves = usize::try_from(window.as_millis() / WAVE_EVERY.as_millis()).unwrap_or(1);
         // The last fifth of the window is for clients that are slow to go.
         let waves = (waves * 4 / 5).max(1);
-        let per_shard = relay
-            .drain(0)
-            .await
-            .div_ceil(waves)
-            .div_ceil(cores())
-            .max(1);
+        let per_shard = relay.drain(0).await.div_ceil(waves).div_ceil(cores()).max(1);
         while relay.drain(per_shard).await > 0 {
             if began.elapsed() >= window {
                 let remaining = relay.drain(usize::MAX).await;
-                tracing::warn!(
-                    remaining,
-                    "the drain window is over; the rest is closed at once"
-                );
+                tracing::warn!(remaining, "the drain window is over; the rest is closed at once");
                 sleep(WAVE_EVERY).await;
                 return;
             }
@@ -242,13 +208,7 @@ impl Node {
     }
 
     async fn deliver_last_webhooks(&self) {
-        if self
-            .server
-            .apps
-            .all()
-            .iter()
-            .all(|entry| entry.app.webhooks.is_empty())
-        {
+        if self.server.apps.all().iter().all(|entry| entry.app.webhooks.is_empty()) {
             return;
         }
         // What is held back for returning clients is due within this time.
@@ -275,9 +235,8 @@ async fn supervise(
     let dispatcher = Child::new("webhook dispatcher", move |supervisor| {
         start(Dispatcher, webhooks.clone(), supervisor)
     });
-    let reloader = Child::new("reloader", move |supervisor| {
-        start(Reloader, reload.clone(), supervisor)
-    });
+    let reloader =
+        Child::new("reloader", move |supervisor| start(Reloader, reload.clone(), supervisor));
     let (supervisor, ended) = Actor::spawn(None, Supervisor, vec![dispatcher, reloader]).await?;
     let root = supervisor.get_cell();
     let mut supervisors = Vec::with_capacity(CHANNEL_SUPERVISORS);
@@ -299,10 +258,7 @@ async fn start<A: Actor>(
 
 /// The host's name: stable over restarts, and the pod's name in Kubernetes.
 fn node_id() -> anyhow::Result<NodeId> {
-    let name = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     NodeId::parse(&name).with_context(|| format!("the host name `{name}` cannot be a node id"))
 }
 

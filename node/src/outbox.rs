@@ -231,13 +231,7 @@ impl State {
 
     /// Writes while the socket takes it at once. TLS is left to the connection's task.
     fn write_now(&mut self) {
-        let Self {
-            writer: Writer::Plain(socket),
-            frames,
-            bytes,
-            ..
-        } = self
-        else {
+        let Self { writer: Writer::Plain(socket), frames, bytes, .. } = self else {
             return;
         };
         while let Some(first) = frames.front() {
@@ -266,12 +260,7 @@ impl State {
             if self.is_broken {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
-            let Self {
-                writer,
-                frames,
-                bytes,
-                ..
-            } = self;
+            let Self { writer, frames, bytes, .. } = self;
             match writer {
                 Writer::Plain(_) if frames.is_empty() => return Poll::Ready(Ok(())),
                 Writer::Plain(socket) => {

@@ -81,25 +81,11 @@ impl Relay {
         let (senders, parts) = (0..shards)
             .map(|number| {
                 let (sender, receiver) = mpsc::channel(SHARD_QUEUE);
-                (
-                    sender,
-                    ShardParts {
-                        number,
-                        receiver,
-                        index: Arc::clone(&index),
-                    },
-                )
+                (sender, ShardParts { number, receiver, index: Arc::clone(&index) })
             })
             .unzip();
         let shards: Vec<_> = senders;
-        (
-            Self {
-                id,
-                shards: shards.into(),
-                index,
-            },
-            parts,
-        )
+        (Self { id, shards: shards.into(), index }, parts)
     }
 
     /// Which relay this is, for owners.
@@ -110,21 +96,12 @@ impl Relay {
 
     /// Tells of a new connection. Returns once its deliveries have somewhere to go.
     pub async fn attach(&self, socket: SocketId, outbox: Arc<Outbox>, wire: Wire) {
-        self.tell(
-            self.shard_of(socket),
-            ToShard::Attach {
-                socket,
-                outbox,
-                wire,
-            },
-        )
-        .await;
+        self.tell(self.shard_of(socket), ToShard::Attach { socket, outbox, wire }).await;
     }
 
     /// Tells of a connection that is gone; its channels are told in turn.
     pub async fn detach(&self, socket: SocketId) {
-        self.tell(self.shard_of(socket), ToShard::Detach { socket })
-            .await;
+        self.tell(self.shard_of(socket), ToShard::Detach { socket }).await;
     }
 
     /// Gives a delivery to the shards that it concerns, in the order of the calls.
@@ -133,25 +110,11 @@ impl Relay {
             Delivery::Welcome { joined, .. } => {
                 let shard = self.shard_of(joined.socket);
                 self.index.add(key, shard);
-                self.tell(
-                    shard,
-                    ToShard::Deliver {
-                        key: key.clone(),
-                        delivery,
-                    },
-                )
-                .await;
+                self.tell(shard, ToShard::Deliver { key: key.clone(), delivery }).await;
             }
             Delivery::Farewell { socket } => {
                 let shard = self.shard_of(*socket);
-                self.tell(
-                    shard,
-                    ToShard::Deliver {
-                        key: key.clone(),
-                        delivery,
-                    },
-                )
-                .await;
+                self.tell(shard, ToShard::Deliver { key: key.clone(), delivery }).await;
             }
             _ => {
                 for shard in self.index.shards(key) {
@@ -167,14 +130,7 @@ impl Relay {
         let mut answers = Vec::new();
         for shard in 0..self.shards.len() {
             let (reply, answer) = oneshot::channel();
-            self.tell(
-                shard,
-                ToShard::Resync {
-                    key: key.clone(),
-                    reply,
-                },
-            )
-            .await;
+            self.tell(shard, ToShard::Resync { key: key.clone(), reply }).await;
             answers.extend(answer.await);
         }
         answers
@@ -185,14 +141,7 @@ impl Relay {
         let mut remaining = 0;
         for shard in 0..self.shards.len() {
             let (reply, answer) = oneshot::channel();
-            self.tell(
-                shard,
-                ToShard::Drain {
-                    connections: per_shard,
-                    reply,
-                },
-            )
-            .await;
+            self.tell(shard, ToShard::Drain { connections: per_shard, reply }).await;
             remaining += answer.await.unwrap_or_default();
         }
         remaining
@@ -216,8 +165,11 @@ impl Relay {
 #[derive(Debug)]
 struct Index {
     shards: usize,
-    parts: Box<[Mutex<HashMap<ChannelKey, Box<[u32]>>>]>,
+    parts: Box<[Mutex<Counts>]>,
 }
+
+/// How many connections each shard has, by channel.
+type Counts = HashMap<ChannelKey, Box<[u32]>>;
 
 impl Index {
     const PARTS: usize = 64;
@@ -252,12 +204,10 @@ impl Index {
     fn shards(&self, key: &ChannelKey) -> Vec<usize> {
         let part = self.part(key);
         let counts = part.get(key).map_or(&[][..], |counts| &counts[..]);
-        (0..counts.len())
-            .filter(|&shard| counts[shard] > 0)
-            .collect()
+        (0..counts.len()).filter(|&shard| counts[shard] > 0).collect()
     }
 
-    fn part(&self, key: &ChannelKey) -> MutexGuard<'_, HashMap<ChannelKey, Box<[u32]>>> {
+    fn part(&self, key: &ChannelKey) -> MutexGuard<'_, Counts> {
         let part = &self.parts[Slot::of(key).index() % Self::PARTS];
         part.lock().unwrap_or_else(PoisonError::into_inner)
     }

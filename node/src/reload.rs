@@ -82,10 +82,7 @@ impl Actor for Reloader {
         if is_due {
             state.seen = present;
             let outcome = state.reload.run();
-            state
-                .reload
-                .metrics
-                .config_reloaded(outcome.is_ok(), unix_ms());
+            state.reload.metrics.config_reloaded(outcome.is_ok(), unix_ms());
             match outcome {
                 Ok(count) => tracing::info!(apps = count, "the configuration was taken over"),
                 Err(error) => tracing::error!(%error, "the configuration stays as it was"),

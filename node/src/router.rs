@@ -107,10 +107,7 @@ impl Router {
 
     /// Tells a channel that a connection is gone, however long that takes within the deadline.
     pub fn leave(&self, key: ChannelKey, socket: SocketId) {
-        let command = Command::Leave {
-            relay: self.me().clone(),
-            socket,
-        };
+        let command = Command::Leave { relay: self.me().clone(), socket };
         let channel = key.channel.clone();
         let answer = self.ask(key, command, None);
         tokio::spawn(async move {
@@ -126,10 +123,7 @@ impl Router {
     /// [`Refusal::KeyReused`], or that the owner cannot answer.
     pub fn claim(&self, app: &AppId, key: &str, fingerprint: u64) -> Result<(), RouteError> {
         self.check_owner(Slot::of_name(app, key))?;
-        self.0
-            .channels
-            .claim(app, key, fingerprint)
-            .map_err(RouteError::Refused)
+        self.0.channels.claim(app, key, fingerprint).map_err(RouteError::Refused)
     }
 
     /// Books a demand on an app's quota.
@@ -137,10 +131,7 @@ impl Router {
     /// # Errors
     /// The limit that it would break, or that the owner cannot answer.
     pub fn admit(&self, app: &AppId, demand: Demand) -> Result<(), RouteError> {
-        self.0
-            .channels
-            .admit(app, demand)
-            .map_err(RouteError::Refused)
+        self.0.channels.admit(app, demand).map_err(RouteError::Refused)
     }
 
     /// Takes a demand off an app's quota again.
@@ -155,13 +146,10 @@ impl Router {
         item: Option<ItemKey>,
     ) -> Result<Sent, RouteError> {
         self.check_owner(Slot::of(key))?;
-        self.0
-            .channels
-            .send(key, command, item)
-            .map_err(|refusal| match refusal {
-                Refusal::Unavailable => RouteError::Unavailable,
-                refusal => RouteError::Refused(refusal),
-            })
+        self.0.channels.send(key, command, item).map_err(|refusal| match refusal {
+            Refusal::Unavailable => RouteError::Unavailable,
+            refusal => RouteError::Refused(refusal),
+        })
     }
 
     fn check_owner(&self, slot: Slot) -> Result<(), RouteError> {

@@ -66,13 +66,8 @@ pub async fn run(server: Arc<Server>, connection: Connection) {
     entry.metrics.opened.increment(1);
     tracing::debug!(app = %entry.app.id, %socket, "connected");
     let began = Instant::now();
-    let mut departure = Departure {
-        server: Arc::clone(&server),
-        socket,
-        entry,
-        began,
-        reason: "panic",
-    };
+    let mut departure =
+        Departure { server: Arc::clone(&server), socket, entry, began, reason: "panic" };
     departure.reason = Task::new(server, connection).run().await;
 }
 
@@ -88,14 +83,9 @@ struct Departure {
 impl Drop for Departure {
     fn drop(&mut self) {
         let Self { socket, reason, .. } = *self;
-        self.server
-            .router
-            .release(&self.entry.app.id, Demand::Connection);
+        self.server.router.release(&self.entry.app.id, Demand::Connection);
         self.entry.metrics.closed(reason);
-        self.entry
-            .metrics
-            .lasted
-            .record(self.began.elapsed().as_secs_f64());
+        self.entry.metrics.lasted.record(self.began.elapsed().as_secs_f64());
         tracing::debug!(app = %self.entry.app.id, %socket, reason, "disconnected");
         let relay = Arc::clone(&self.server.relay);
         tokio::spawn(async move { relay.detach(socket).await });
@@ -113,12 +103,7 @@ impl Task {
     fn new(server: Arc<Server>, connection: Connection) -> Self {
         let deadline = server.clock.instant(connection.door.deadline());
         let timer = Box::pin(sleep_until(deadline));
-        Self {
-            server,
-            connection,
-            asks: FuturesUnordered::new(),
-            timer,
-        }
+        Self { server, connection, asks: FuturesUnordered::new(), timer }
     }
 
     async fn run(mut self) -> &'static str {
@@ -147,12 +132,7 @@ impl Task {
 
     /// Waits for one thing to happen and deals with it.
     async fn step(&mut self) -> Result<(), End> {
-        let Self {
-            connection,
-            asks,
-            timer,
-            ..
-        } = self;
+        let Self { connection, asks, timer, .. } = self;
         let may_read = asks.len() < WINDOW;
         let outbox = &connection.outbox;
         tokio::select! {
@@ -174,11 +154,7 @@ impl Task {
     fn receive(&mut self, message: Option<Result<Message, Error>>) -> Result<(), End> {
         match message {
             Some(Ok(Message::Text(text))) => {
-                self.connection
-                    .entry
-                    .metrics
-                    .received_bytes
-                    .increment(text.len() as u64);
+                self.connection.entry.metrics.received_bytes.increment(text.len() as u64);
                 self.apply(Input::Text(text.as_str()))
             }
             Some(Ok(Message::Binary(_))) => self.apply(Input::Binary),
@@ -192,22 +168,14 @@ impl Task {
 
     fn apply(&mut self, input: Input<'_>) -> Result<(), End> {
         // Secrets and limits may have changed since the connection was let in.
-        let Some(entry) = self
-            .server
-            .apps
-            .by_id(self.connection.entry.app.id.as_str())
-        else {
+        let Some(entry) = self.server.apps.by_id(self.connection.entry.app.id.as_str()) else {
             let close = CloseCode::UnknownApp.because("the app was removed");
             return Err(End::Closed(close));
         };
         let mut actions = Vec::new();
         let now = self.server.clock.now();
-        self.connection
-            .door
-            .apply(input, &entry.app, now, &mut actions);
-        actions
-            .into_iter()
-            .try_for_each(|action| self.act(action, &entry))
+        self.connection.door.apply(input, &entry.app, now, &mut actions);
+        actions.into_iter().try_for_each(|action| self.act(action, &entry))
     }
 
     fn act(&mut self, action: Action, entry: &AppEntry) -> Result<(), End> {
@@ -232,10 +200,7 @@ impl Task {
         let relay = router.me().clone();
         let command = match &request {
             Request::Join(role) => {
-                let joined = Joined {
-                    socket,
-                    role: role.clone(),
-                };
+                let joined = Joined { socket, role: role.clone() };
                 Command::Join { relay, joined }
             }
             Request::Unsubscribe => Command::Unsubscribe { relay, socket },
@@ -254,10 +219,7 @@ impl Task {
                 })
             }
         };
-        let key = ChannelKey {
-            app: entry.app.id.clone(),
-            channel: channel.clone(),
-        };
+        let key = ChannelKey { app: entry.app.id.clone(), channel: channel.clone() };
         let answer = router.ask(key, command, None);
         Box::pin(async move { (channel, request, answer.await.map_err(Refusal::from)) })
     }
@@ -268,22 +230,11 @@ impl Task {
             Ok(_) => None,
         };
         if let Request::Join(Role::Subscriber(_)) = &request {
-            let result = if refusal.is_some() {
-                "refused"
-            } else {
-                "succeeded"
-            };
-            self.connection
-                .entry
-                .metrics
-                .subscribed(channel.kind().label(), result);
+            let result = if refusal.is_some() { "refused" } else { "succeeded" };
+            self.connection.entry.metrics.subscribed(channel.kind().label(), result);
         }
         match refusal {
-            Some(refusal) => self.apply(Input::Refused {
-                channel,
-                request,
-                refusal,
-            }),
+            Some(refusal) => self.apply(Input::Refused { channel, request, refusal }),
             None => Ok(()),
         }
     }
@@ -308,10 +259,7 @@ fn end_of(error: &Error) -> End {
         Error::Protocol(protocol) if !is_lost(protocol) => 1002,
         _ => return End::Lost,
     };
-    End::Closed(Close {
-        code,
-        reason: error.to_string().into(),
-    })
+    End::Closed(Close { code, reason: error.to_string().into() })
 }
 
 fn is_lost(error: &tokio_tungstenite::tungstenite::error::ProtocolError) -> bool {

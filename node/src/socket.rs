@@ -52,13 +52,7 @@ impl Stream {
             }
         };
         let outbox = Arc::new(Outbox::new(writer, limits));
-        (
-            Socket {
-                reader,
-                outbox: Arc::clone(&outbox),
-            },
-            outbox,
-        )
+        (Socket { reader, outbox: Arc::clone(&outbox) }, outbox)
     }
 }
 

@@ -27,10 +27,7 @@ impl Child {
         F: Fn(ActorCell) -> S + Send + Sync + 'static,
         S: Future<Output = Result<ActorCell, SpawnErr>> + Send + 'static,
     {
-        Self {
-            name,
-            start: Box::new(move |supervisor| Box::pin(start(supervisor))),
-        }
+        Self { name, start: Box::new(move |supervisor| Box::pin(start(supervisor))) }
     }
 }
 
@@ -76,11 +73,7 @@ impl Actor for Supervisor {
         let mut running = Vec::with_capacity(children.len());
         for child in children {
             let actor = (child.start)(myself.get_cell()).await?.get_id();
-            running.push(Running {
-                child,
-                actor,
-                restarts: Vec::new(),
-            });
+            running.push(Running { child, actor, restarts: Vec::new() });
         }
         Ok(State { children: running })
     }
@@ -149,10 +142,7 @@ mod tests {
             }
         });
         let (_, ended) = Actor::spawn(None, Supervisor, vec![child]).await.unwrap();
-        timeout(Duration::from_secs(5), ended)
-            .await
-            .expect("the supervisor gives up")
-            .unwrap();
+        timeout(Duration::from_secs(5), ended).await.expect("the supervisor gives up").unwrap();
         assert_eq!(starts.load(Ordering::SeqCst), 1 + RESTARTS_MAX);
     }
 }

@@ -127,32 +127,20 @@ impl ResolvesServerCert for Certificate {
 fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     let certificate = read(&files.certificate)?;
     let key = read(&files.key)?;
-    let content = |path: &PathBuf, reason: String| TlsError::Content {
-        path: path.clone(),
-        reason,
-    };
+    let content = |path: &PathBuf, reason: String| TlsError::Content { path: path.clone(), reason };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&certificate)
         .collect::<Result<_, _>>()
         .map_err(|error| content(&files.certificate, error.to_string()))?;
     if chain.is_empty() {
-        return Err(content(
-            &files.certificate,
-            "there is no certificate in it".into(),
-        ));
+        return Err(content(&files.certificate, "there is no certificate in it".into()));
     }
     let private = PrivateKeyDer::from_pem_slice(&key)
         .map_err(|error| content(&files.key, error.to_string()))?;
     let certified = CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider())
         .map_err(|error| content(&files.key, error.to_string()))?;
-    Ok(Loaded {
-        bytes: (certificate, key),
-        key: Arc::new(certified),
-    })
+    Ok(Loaded { bytes: (certificate, key), key: Arc::new(certified) })
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::File {
-        path: path.clone(),
-        source,
-    })
+    fs::read(path).map_err(|source| TlsError::File { path: path.clone(), source })
 }

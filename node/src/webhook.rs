@@ -45,11 +45,7 @@ impl Webhooks {
     #[must_use]
     pub fn new(apps: Apps) -> Self {
         let (queues, dispatcher) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared {
-            apps,
-            queues,
-            dispatcher,
-        }))
+        Self(Arc::new(Shared { apps, queues, dispatcher }))
     }
 
     /// Queues a happening for every webhook that wants it.
@@ -57,20 +53,9 @@ impl Webhooks {
         let Some(entry) = self.0.apps.by_id(app.as_str()) else {
             return;
         };
-        for webhook in entry
-            .app
-            .webhooks
-            .iter()
-            .filter(|webhook| webhook.wants(edge))
-        {
-            let address = Address {
-                app: app.clone(),
-                url: webhook.url.clone(),
-            };
-            let pending = Pending {
-                unix_ms: unix_ms(),
-                event: event_json(edge),
-            };
+        for webhook in entry.app.webhooks.iter().filter(|webhook| webhook.wants(edge)) {
+            let address = Address { app: app.clone(), url: webhook.url.clone() };
+            let pending = Pending { unix_ms: unix_ms(), event: event_json(edge) };
             let limit = entry.app.limits.webhook_events;
             if !self.queue(&address).push(pending, limit) {
                 entry.metrics.webhook("dropped_full", 1);
@@ -84,13 +69,11 @@ impl Webhooks {
     pub fn pending(&self) -> (usize, Duration) {
         let now = unix_ms();
         let queues = lock(&self.0.queues);
-        queues
-            .values()
-            .fold((0, Duration::ZERO), |(depth, oldest), queue| {
-                let (more, since) = queue.pending();
-                let age = since.map_or(0, |since| now.saturating_sub(since));
-                (depth + more, oldest.max(Duration::from_millis(age)))
-            })
+        queues.values().fold((0, Duration::ZERO), |(depth, oldest), queue| {
+            let (more, since) = queue.pending();
+            let age = since.map_or(0, |since| now.saturating_sub(since));
+            (depth + more, oldest.max(Duration::from_millis(age)))
+        })
     }
 
     /// The queue of an address; the first event for it starts its worker.

@@ -84,28 +84,17 @@ fn accept_key<B>(request: &Request<B>) -> Result<String, HttpError> {
     let key = headers.get(SEC_WEBSOCKET_KEY).map(|v| v.as_bytes());
     match (version, key) {
         (Some(b"13"), Some(key)) if key.len() == 24 => Ok(derive_accept_key(key)),
-        _ => Err(HttpError::bad_request(
-            "a WebSocket upgrade needs version 13 and a key",
-        )),
+        _ => Err(HttpError::bad_request("a WebSocket upgrade needs version 13 and a key")),
     }
 }
 
 fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
-    let values = headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(','))
-        .any(|part| part.trim().eq_ignore_ascii_case(word))
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
 }
 
 fn switching_protocols(accept: &str) -> Response<Body> {
-    let headers = [
-        (CONNECTION, "Upgrade"),
-        (UPGRADE, "websocket"),
-        (SEC_WEBSOCKET_ACCEPT, accept),
-    ];
+    let headers = [(CONNECTION, "Upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_ACCEPT, accept)];
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
@@ -116,14 +105,8 @@ fn check(server: &Server, app: Option<&App>, request: &Request<Body>) -> Result<
     let query = Query::parse(request.uri().query().unwrap_or_default()).unwrap_or_default();
     let hello = handshake::Hello {
         protocol: query.get("protocol"),
-        origin: request
-            .headers()
-            .get(ORIGIN)
-            .map(|o| o.to_str().unwrap_or("null")),
-        is_tls: request
-            .extensions()
-            .get::<Peer>()
-            .is_some_and(|peer| peer.is_tls),
+        origin: request.headers().get(ORIGIN).map(|o| o.to_str().unwrap_or("null")),
+        is_tls: request.extensions().get::<Peer>().is_some_and(|peer| peer.is_tls),
     };
     let app = handshake::check(app, hello)?;
     server
@@ -139,17 +122,7 @@ async fn open(server: Arc<Server>, entry: Arc<AppEntry>, upgrade: OnUpgrade) {
     };
     let socket = SocketId::from_random(random::bits());
     let door = Door::Pusher(Session::new(socket, server.timing, server.clock.now()));
-    session::run(
-        server,
-        Connection {
-            socket,
-            entry,
-            door,
-            stream,
-            outbox,
-        },
-    )
-    .await;
+    session::run(server, Connection { socket, entry, door, stream, outbox }).await;
 }
 
 /// Says why a client is not let in, twice: older libraries read the event, newer ones the code.

@@ -71,6 +71,26 @@ pub struct App {
 }
 
 impl App {
+    /// An app with these credentials that allows everything its limits allow.
+    #[must_use]
+    pub fn new(id: AppId, key: &str, secret: Secret) -> Self {
+        Self {
+            id,
+            aliases: Vec::new(),
+            key: key.to_owned(),
+            secrets: vec![secret],
+            enabled: true,
+            tls_only: false,
+            client_events: true,
+            subscription_count: false,
+            watchlist: true,
+            origins: vec![OriginPattern::any()],
+            channels: Vec::new(),
+            limits: Limits::default(),
+            webhooks: Vec::new(),
+        }
+    }
+
     /// Whether a page of this origin may connect. Clients outside browsers send none and may.
     #[must_use]
     pub fn allows_origin(&self, origin: Option<&str>) -> bool {
@@ -106,23 +126,15 @@ impl App {
     /// # Errors
     /// [`Refusal::TooLarge`].
     pub fn check_event_data(&self, bytes: usize) -> Result<(), Refusal> {
-        check_size(
-            "the event data",
-            bytes,
-            self.limits.event_bytes,
-            "event_bytes",
-        )
+        check_size("the event data", bytes, self.limits.event_bytes, "event_bytes")
     }
 
     fn has_channel(&self, name: &str) -> bool {
         self.channels.is_empty()
-            || self
-                .channels
-                .iter()
-                .any(|pattern| match pattern.strip_suffix('*') {
-                    Some(prefix) => name.starts_with(prefix),
-                    None => name == pattern,
-                })
+            || self.channels.iter().any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => name.starts_with(prefix),
+                None => name == pattern,
+            })
     }
 }
 
@@ -137,12 +149,7 @@ pub fn check_size(
     setting: &'static str,
 ) -> Result<(), Refusal> {
     if bytes > limit {
-        return Err(Refusal::TooLarge {
-            what,
-            bytes,
-            limit,
-            setting,
-        });
+        return Err(Refusal::TooLarge { what, bytes, limit, setting });
     }
     Ok(())
 }

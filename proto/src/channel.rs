@@ -6,9 +6,7 @@
 //! was decided, so a [`Delivery::Welcome`] separates what a subscriber has missed from what it gets.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::app::App;
 use crate::event::{Draft, Origin, Publication};
 use crate::http::webhook::{Edge, Happening};
 use crate::name::{ChannelKind, ChannelName, RelayId, SocketId};
@@ -21,42 +19,18 @@ mod count;
 pub mod edges;
 mod recent;
 mod roster;
+mod settings;
 
 pub use command::{
     Cached, Command, Delivery, Effect, Joined, Member, Published, Reply, Role, Summary, Welcome,
 };
 pub use recent::History;
+pub use settings::Settings;
 
 use count::CountNotice;
 use edges::Edges;
-use recent::Recent;
+use recent::Memory;
 use roster::{Join, Leave, Roster, Sockets};
-
-/// What an app's configuration says about its channels.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// How much history is kept.
-    pub history: History,
-    /// Members of a presence channel at most.
-    pub presence_members: usize,
-    /// How long a cache channel remembers its last event.
-    pub cache_for: Duration,
-    /// Whether subscribers are told how many they are.
-    pub subscription_count: bool,
-}
-
-impl Settings {
-    /// The settings of an app's channels.
-    #[must_use]
-    pub fn of(app: &App, history: History) -> Self {
-        Self {
-            history,
-            presence_members: app.limits.presence_members,
-            cache_for: Duration::from_secs(u64::from(app.limits.cache_seconds)),
-            subscription_count: app.subscription_count,
-        }
-    }
-}
 
 /// A channel, at its owner.
 #[derive(Debug)]
@@ -66,16 +40,13 @@ pub struct Channel {
     settings: Settings,
     position: Position,
     roster: Roster,
-    recent: Recent,
-    cached: Option<Arc<Publication>>,
+    memory: Memory,
     /// Connections signed in as the user of this channel.
     signed_in: Sockets,
     /// Connections that watch the user of this channel.
     watchers: Sockets,
     edges: Edges,
     count: CountNotice,
-    /// When the last subscriber left: history is kept for those who come back.
-    vacated_at: Option<Moment>,
 }
 
 impl Channel {
@@ -90,13 +61,11 @@ impl Channel {
             settings,
             position: Position { epoch, offset },
             roster: Roster::default(),
-            recent: Recent::default(),
-            cached: None,
+            memory: Memory::default(),
             signed_in: Sockets::default(),
             watchers: Sockets::default(),
             edges: Edges::default(),
             count: CountNotice::default(),
-            vacated_at: None,
         }
     }
 
@@ -107,17 +76,10 @@ impl Channel {
             Command::Unsubscribe { relay, socket } => {
                 self.unsubscribe(&relay, socket, now.moment, effects);
                 let delivery = Delivery::Farewell { socket };
-                effects.push(Effect::Relay {
-                    to: relay,
-                    delivery,
-                });
+                effects.push(Effect::Relay { to: relay, delivery });
             }
             Command::Leave { relay, socket } => self.leave(&relay, socket, now.moment, effects),
-            Command::Resync {
-                relay,
-                joined,
-                last,
-            } => self.resync(&relay, joined, last),
+            Command::Resync { relay, joined, last } => self.resync(&relay, joined, last),
             Command::RelayLost { relay } => self.lose_relay(&relay, now.moment, effects),
             Command::Publish(draft) => return self.publish(draft, now, effects),
             Command::Terminate => self.tell(&self.signed_in, &Delivery::Terminate, effects),
@@ -166,7 +128,7 @@ impl Channel {
 
     /// The kept publications, oldest first.
     pub fn history(&self) -> impl Iterator<Item = &Arc<Publication>> {
-        self.recent.iter()
+        self.memory.iter()
     }
 
     fn join(
@@ -178,11 +140,10 @@ impl Channel {
     ) -> Reply {
         let welcome = match &joined.role {
             Role::Subscriber(member) => {
-                let member = member.clone();
-                match self.subscribe(&relay, joined.socket, member.as_ref(), now, effects) {
-                    Ok(welcome) => welcome,
-                    Err(refusal) => return Reply::Refused(refusal),
+                if let Err(refusal) = self.check_room_for(member.as_ref()) {
+                    return Reply::Refused(refusal);
                 }
+                self.subscribe(&relay, joined.socket, member.as_ref(), (now.moment, effects))
             }
             Role::SignedIn => {
                 let was_online = !self.signed_in.is_empty();
@@ -195,19 +156,13 @@ impl Channel {
             Role::Watcher => {
                 self.watchers.insert(&relay, joined.socket);
                 let is_online = !self.signed_in.is_empty();
-                Welcome {
-                    is_online,
-                    ..Welcome::default()
-                }
+                Welcome { is_online, ..Welcome::default() }
             }
         };
         let is_subscriber = matches!(joined.role, Role::Subscriber(_));
         let welcome = Arc::new(welcome);
         let delivery = Delivery::Welcome { joined, welcome };
-        effects.push(Effect::Relay {
-            to: relay,
-            delivery,
-        });
+        effects.push(Effect::Relay { to: relay, delivery });
         if is_subscriber {
             self.count_changed(now.moment, effects);
         }
@@ -219,36 +174,33 @@ impl Channel {
         relay: &RelayId,
         socket: SocketId,
         member: Option<&Arc<Member>>,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<Welcome, Refusal> {
-        self.check_room_for(member)?;
+        (now, effects): (Moment, &mut Vec<Effect>),
+    ) -> Welcome {
         let mut happenings = Vec::new();
         let join = self.roster.join(relay, socket, member);
         if join != Join::Known && self.roster.subscribers().len() == 1 {
-            self.vacated_at = None;
+            self.memory.occupied();
             self.edges.occupied(&mut happenings);
         }
         if let (Join::Member, Some(member)) = (join, member) {
             self.edges.member_added(&member.user, &mut happenings);
             let member = Arc::clone(member);
-            let delivery = Delivery::MemberAdded {
-                member,
-                except: socket,
-            };
-            self.tell_subscribers(&delivery, effects);
+            if self.roster.subscribers().len() > 1 {
+                let delivery = Delivery::MemberAdded { member, except: socket };
+                self.tell_subscribers(&delivery, effects);
+            }
         }
         // A connection that was in already has had the cached event.
         let is_cache_due = self.kind.cache && join != Join::Known;
-        let cached = is_cache_due.then(|| self.look_up_cache(now.moment, &mut happenings));
+        let cached = is_cache_due.then(|| self.look_up_cache(now, &mut happenings));
         self.report(happenings, effects);
-        Ok(Welcome {
+        Welcome {
             position: self.position,
             members: self.kind.is_presence().then(|| self.roster.members()),
             cached,
             subscribers: self.roster.subscribers().len(),
             is_online: false,
-        })
+        }
     }
 
     fn check_room_for(&self, member: Option<&Arc<Member>>) -> Result<(), Refusal> {
@@ -261,19 +213,13 @@ impl Channel {
     }
 
     fn look_up_cache(&mut self, now: Moment, happenings: &mut Vec<Happening>) -> Cached {
-        match self.remembered(now) {
+        match self.memory.cached(now, &self.settings) {
             Some(publication) => Cached::Hit(publication),
             None => {
                 self.edges.cache_missed(happenings);
                 Cached::Miss
             }
         }
-    }
-
-    fn remembered(&self, now: Moment) -> Option<Arc<Publication>> {
-        let cached = self.cached.as_ref()?;
-        let is_fresh = now.since(cached.accepted) < self.settings.cache_for;
-        is_fresh.then(|| Arc::clone(cached))
     }
 
     fn leave(&mut self, relay: &RelayId, socket: SocketId, now: Moment, effects: &mut Vec<Effect>) {
@@ -302,7 +248,7 @@ impl Channel {
             }
         }
         if self.roster.subscribers().is_empty() {
-            self.vacated_at = Some(now);
+            self.memory.vacated(now);
             self.edges.vacated(now);
         }
         self.report(happenings, effects);
@@ -367,21 +313,17 @@ impl Channel {
     fn remember(&mut self, publication: &Arc<Publication>, now: Moment) {
         let is_from_client = matches!(publication.draft.origin, Origin::Client { .. });
         if self.kind.cache && !is_from_client {
-            self.cached = Some(Arc::clone(publication));
+            self.memory.cache(Arc::clone(publication));
             self.edges.cache_filled();
         }
-        let history = self.settings.history;
-        let is_awaited = !self.roster.subscribers().is_empty()
-            || self
-                .vacated_at
-                .is_some_and(|at| now.since(at) < history.window());
-        if is_awaited {
-            self.recent.push(Arc::clone(publication), history);
+        let is_occupied = !self.roster.subscribers().is_empty();
+        if is_occupied || self.memory.is_awaiting(now, &self.settings) {
+            self.memory.record(Arc::clone(publication), &self.settings);
         }
     }
 
     fn summary(&self, now: Moment) -> Summary {
-        let cached = self.remembered(now).map(|publication| {
+        let cached = self.memory.cached(now, &self.settings).map(|publication| {
             let left = (publication.accepted + self.settings.cache_for).since(now);
             let seconds = u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1);
             (publication, seconds)
@@ -400,25 +342,13 @@ impl Channel {
         if self.count.tick(now) {
             self.tell_count(effects);
         }
-        self.recent.trim(self.settings.history, now);
-        if self.remembered(now).is_none() {
-            self.cached = None;
-        }
+        self.memory.forget(now, &self.settings);
     }
 
     /// Until when an empty channel keeps its history or its cached event.
     fn retained_until(&self) -> Option<Moment> {
-        if !self.roster.subscribers().is_empty() {
-            return None;
-        }
-        let history = self
-            .vacated_at
-            .map(|at| at + self.settings.history.window());
-        let cached = self
-            .cached
-            .as_ref()
-            .map(|p| p.accepted + self.settings.cache_for);
-        history.max(cached)
+        let is_empty = self.roster.subscribers().is_empty();
+        is_empty.then(|| self.memory.retained_until(&self.settings)).flatten()
     }
 
     fn count_changed(&mut self, now: Moment, effects: &mut Vec<Effect>) {
@@ -442,10 +372,11 @@ impl Channel {
     }
 
     fn tell(&self, sockets: &Sockets, delivery: &Delivery, effects: &mut Vec<Effect>) {
-        effects.extend(sockets.relays().map(|relay| Effect::Relay {
-            to: relay.clone(),
-            delivery: delivery.clone(),
-        }));
+        effects.extend(
+            sockets
+                .relays()
+                .map(|relay| Effect::Relay { to: relay.clone(), delivery: delivery.clone() }),
+        );
     }
 
     fn report(&self, happenings: Vec<Happening>, effects: &mut Vec<Effect>) {

@@ -81,10 +81,7 @@ struct Remembered<K, V> {
 
 impl<K, V> Default for Remembered<K, V> {
     fn default() -> Self {
-        Self {
-            entries: BTreeMap::new(),
-            by_age: VecDeque::new(),
-        }
+        Self { entries: BTreeMap::new(), by_age: VecDeque::new() }
     }
 }
 
@@ -134,9 +131,7 @@ mod tests {
     fn it_never_holds_more_than_its_limit() {
         let mut table = Idempotency::default();
         for number in 0..3 * REMEMBERED_MAX {
-            table
-                .claim(&app(), &number.to_string(), 1, Moment::default())
-                .unwrap();
+            table.claim(&app(), &number.to_string(), 1, Moment::default()).unwrap();
         }
         assert!(table.claims.entries.len() <= REMEMBERED_MAX);
         assert_eq!(table.claims.entries.len(), table.claims.by_age.len());

@@ -142,10 +142,8 @@ impl ChannelName {
         match text.strip_prefix(USER_CHANNEL_PREFIX) {
             Some(user) => UserId::parse(user).map(|user| Self::of_user(&user)),
             None => {
-                let allowed = (
-                    is_channel_character as fn(char) -> bool,
-                    "A-Z a-z 0-9 _ - = @ , . ; :",
-                );
+                let allowed =
+                    (is_channel_character as fn(char) -> bool, "A-Z a-z 0-9 _ - = @ , . ; :");
                 check(text, "channel name", CHANNEL_NAME_BYTES_MAX, allowed)?;
                 Ok(Self(text.into()))
             }
@@ -256,12 +254,7 @@ impl ChannelKind {
             .map_or((Public, false, false), |&(_, access, encrypted, cache)| {
                 (access, encrypted, cache)
             });
-        Self {
-            access,
-            encrypted,
-            cache,
-            user,
-        }
+        Self { access, encrypted, cache, user }
     }
 
     /// Whether subscribing needs a signature or a token.
@@ -315,10 +308,7 @@ impl SocketId {
     #[must_use]
     pub const fn from_random(bits: u128) -> Self {
         #[allow(clippy::cast_possible_truncation)]
-        Self {
-            high: (bits >> 64) as u64,
-            low: bits as u64,
-        }
+        Self { high: (bits >> 64) as u64, low: bits as u64 }
     }
 
     /// Reads an id in its text form.

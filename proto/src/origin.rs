@@ -10,6 +10,12 @@ pub struct OriginPattern(String);
 pub struct OriginError(String);
 
 impl OriginPattern {
+    /// The pattern `*`.
+    #[must_use]
+    pub fn any() -> Self {
+        Self("*".into())
+    }
+
     /// Reads a pattern. Hosts compare without case, as in browsers.
     ///
     /// # Errors
@@ -21,11 +27,7 @@ impl OriginPattern {
             let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
             !scheme.is_empty() && !host.is_empty() && host.chars().all(plain)
         });
-        if text == "*" || is_origin {
-            Ok(Self(lower))
-        } else {
-            Err(OriginError(text.to_owned()))
-        }
+        if text == "*" || is_origin { Ok(Self(lower)) } else { Err(OriginError(text.to_owned())) }
     }
 
     /// Whether a browser's `Origin` header matches: scheme, host and port, exactly.
@@ -41,9 +43,7 @@ impl OriginPattern {
         let Some((their_scheme, their_host)) = origin.split_once("://") else {
             return false;
         };
-        let label = their_host
-            .strip_suffix(host)
-            .and_then(|rest| rest.strip_suffix('.'));
+        let label = their_host.strip_suffix(host).and_then(|rest| rest.strip_suffix('.'));
         scheme == their_scheme
             && label.is_some_and(|label| !label.is_empty() && !label.contains('/'))
     }
@@ -99,14 +99,7 @@ mod tests {
 
     #[test]
     fn what_is_no_origin_is_an_error() {
-        for bad in [
-            "",
-            "good.com",
-            "https://",
-            "https://a/b",
-            "https://a.*.com",
-            "**",
-        ] {
+        for bad in ["", "good.com", "https://", "https://a/b", "https://a.*.com", "**"] {
             assert!(OriginPattern::parse(bad).is_err(), "{bad}");
         }
     }

@@ -14,10 +14,7 @@ impl Epoch {
     #[must_use]
     pub fn after(last: Option<Self>, unix_ms: u64, incarnation: u64) -> Self {
         let at_least = last.map_or(0, |last| last.birth.saturating_add(1));
-        Self {
-            birth: unix_ms.max(at_least),
-            incarnation,
-        }
+        Self { birth: unix_ms.max(at_least), incarnation }
     }
 }
 

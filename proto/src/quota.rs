@@ -46,14 +46,12 @@ impl Quota {
             ),
             Demand::Publishes(amount) => {
                 let rate = Rate::per_second(limits.publishes_per_second);
-                self.publishes
-                    .take(amount, rate, now)
-                    .map_err(|retry_after| Refusal::RateLimited {
-                        what: "publishes of this app",
-                        limit: limits.publishes_per_second,
-                        setting: "publishes_per_second",
-                        retry_after,
-                    })
+                self.publishes.take(amount, rate, now).map_err(|retry_after| Refusal::RateLimited {
+                    what: "publishes of this app",
+                    limit: limits.publishes_per_second,
+                    setting: "publishes_per_second",
+                    retry_after,
+                })
             }
         }
     }
@@ -82,11 +80,7 @@ fn count_up(
 ) -> Result<(), Refusal> {
     if *count >= limit {
         let limit = limit as usize;
-        return Err(Refusal::TooMany {
-            what,
-            limit,
-            setting,
-        });
+        return Err(Refusal::TooMany { what, limit, setting });
     }
     *count += 1;
     Ok(())
@@ -98,10 +92,7 @@ mod tests {
 
     #[test]
     fn a_released_connection_makes_room() {
-        let limits = Limits {
-            connections: 1,
-            ..Limits::default()
-        };
+        let limits = Limits { connections: 1, ..Limits::default() };
         let (mut quota, now) = (Quota::default(), Moment::default());
         assert!(quota.admit(Demand::Connection, &limits, now).is_ok());
         assert!(quota.admit(Demand::Connection, &limits, now).is_err());
@@ -111,10 +102,7 @@ mod tests {
 
     #[test]
     fn a_publish_to_many_channels_counts_as_many() {
-        let limits = Limits {
-            publishes_per_second: 100,
-            ..Limits::default()
-        };
+        let limits = Limits { publishes_per_second: 100, ..Limits::default() };
         let (mut quota, now) = (Quota::default(), Moment::from_micros(1));
         assert!(quota.admit(Demand::Publishes(90), &limits, now).is_ok());
         assert!(quota.admit(Demand::Publishes(20), &limits, now).is_err());

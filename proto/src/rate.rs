@@ -15,9 +15,7 @@ impl Bucket {
     /// A full bucket.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            full_at: Moment::from_micros(0),
-        }
+        Self { full_at: Moment::from_micros(0) }
     }
 
     /// Takes `amount` tokens.
@@ -57,10 +55,7 @@ impl Rate {
     /// `per_second` tokens a second, and as many at once.
     #[must_use]
     pub const fn per_second(per_second: u32) -> Self {
-        Self {
-            per_second,
-            burst: per_second,
-        }
+        Self { per_second, burst: per_second }
     }
 
     fn interval(self) -> Duration {
@@ -80,10 +75,7 @@ mod tests {
             assert_eq!(bucket.take(1, rate, start), Ok(()));
         }
         assert_eq!(bucket.take(1, rate, start), Err(Duration::from_millis(100)));
-        assert_eq!(
-            bucket.take(1, rate, start + Duration::from_millis(100)),
-            Ok(())
-        );
+        assert_eq!(bucket.take(1, rate, start + Duration::from_millis(100)), Ok(()));
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub enum Refusal {
     #[error("{0}")]
     Unauthorized(&'static str),
     /// The app has this feature turned off.
-    #[error("{feature} is not enabled for this app (set `{setting} = true`)")]
+    #[error("{feature}: not enabled for this app (set `{setting} = true`)")]
     Disabled {
         /// The feature.
         feature: &'static str,

@@ -49,9 +49,6 @@ fn shares_of_five_nodes_are_within_a_third_of_even() {
     let even = usize::from(SLOTS) / 5;
     for node in &five {
         let share = ring.share(node);
-        assert!(
-            share.abs_diff(even) <= even / 3,
-            "{node} has {share}, even is {even}"
-        );
+        assert!(share.abs_diff(even) <= even / 3, "{node} has {share}, even is {even}");
     }
 }

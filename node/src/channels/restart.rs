@@ -48,10 +48,7 @@ impl Actor for ChannelSupervisor {
         _myself: ActorRef<Message>,
         channels: Channels,
     ) -> Result<State, ActorProcessingErr> {
-        Ok(State {
-            channels,
-            restarts: HashMap::new(),
-        })
+        Ok(State { channels, restarts: HashMap::new() })
     }
 
     async fn handle(
@@ -119,11 +116,7 @@ impl Channels {
             .resync(&key)
             .await
             .into_iter()
-            .map(|(joined, last)| Command::Resync {
-                relay: relay.id().clone(),
-                joined,
-                last,
-            })
+            .map(|(joined, last)| Command::Resync { relay: relay.id().clone(), joined, last })
             .collect();
         let mut slot = self.slot(Slot::of(&key));
         if let Some(entry) = slot.channels.get_mut(&key)

@@ -39,11 +39,8 @@ pub(super) async fn exchange(
     uri: &str,
     body: String,
 ) -> anyhow::Result<(StatusCode, String)> {
-    let connector = HttpsConnectorBuilder::new()
-        .with_webpki_roots()
-        .https_or_http()
-        .enable_http1()
-        .build();
+    let connector =
+        HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
     let request = Request::builder()
         .method(method)
@@ -52,15 +49,11 @@ pub(super) async fn exchange(
         .body(Full::from(body))?;
     let host = uri.split('?').next().unwrap_or_default().to_owned();
     let exchange = async {
-        let answer = client
-            .request(request)
-            .await
-            .with_context(|| format!("cannot reach {host}"))?;
+        let answer =
+            client.request(request).await.with_context(|| format!("cannot reach {host}"))?;
         let status = answer.status();
         let bytes = answer.into_body().collect().await?.to_bytes();
         Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
     };
-    timeout(DEADLINE, exchange)
-        .await
-        .with_context(|| format!("{host} did not answer in time"))?
+    timeout(DEADLINE, exchange).await.with_context(|| format!("{host} did not answer in time"))?
 }

@@ -9,11 +9,7 @@ use super::client::exchange;
 #[derive(Debug, Args)]
 pub(super) struct Health {
     /// Address of the admin port.
-    #[arg(
-        long,
-        env = "HANDBELL_ADMIN_URL",
-        default_value = "http://127.0.0.1:9601"
-    )]
+    #[arg(long, env = "HANDBELL_ADMIN_URL", default_value = "http://127.0.0.1:9601")]
     url: String,
 }
 

@@ -35,19 +35,15 @@ impl Publish {
             "subscription_count"
         };
         body["info"] = info.into();
-        for (name, value) in [
-            ("socket_id", &self.socket_id),
-            ("idempotency_key", &self.idempotency_key),
-        ] {
+        for (name, value) in
+            [("socket_id", &self.socket_id), ("idempotency_key", &self.idempotency_key)]
+        {
             if let Some(value) = value {
                 body[name] = value.as_str().into();
             }
         }
         let path = format!("/apps/{}/events", self.target.app_id);
-        println!(
-            "{}",
-            client::send(&self.target, Method::POST, &path, body.to_string()).await?
-        );
+        println!("{}", client::send(&self.target, Method::POST, &path, body.to_string()).await?);
         Ok(())
     }
 }

@@ -49,12 +49,7 @@ pub(super) enum ConfigCommand {
 impl Dev {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let mut config = Config::dev(self.port, self.admin_port);
-        config.log.level = if self.verbose {
-            "debug,hyper=info"
-        } else {
-            "warn"
-        }
-        .into();
+        config.log.level = if self.verbose { "debug,hyper=info" } else { "warn" }.into();
         start_log(&config.log)?;
         let app = config.apps[0].clone();
         let node = Node::start(config, Source::default()).await.context(
@@ -123,9 +118,7 @@ fn start_log(log: &LogSection) -> anyhow::Result<()> {
     // The actor library logs a span for every actor at `info`.
     let directives = format!("ractor=warn,{}", log.level);
     let filter = EnvFilter::try_new(&directives).context("log.level")?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
     match log.format {
         LogFormat::Text => builder.with_ansi(stderr().is_terminal()).init(),
         LogFormat::Json => builder.json().init(),

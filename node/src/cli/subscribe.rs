@@ -44,11 +44,7 @@ impl Subscribe {
                     }
                 }
                 Message::Close(Some(close)) => {
-                    bail!(
-                        "the server closed the connection: {} {}",
-                        close.code,
-                        close.reason
-                    );
+                    bail!("the server closed the connection: {} {}", close.code, close.reason);
                 }
                 Message::Close(None)
                 | Message::Binary(_)
@@ -62,15 +58,11 @@ impl Subscribe {
 
     async fn connect(&self) -> anyhow::Result<Socket> {
         let Some(host) = self.target.url.strip_prefix("http://") else {
-            bail!(
-                "this command speaks http:// only; {} is something else",
-                self.target.url
-            );
+            bail!("this command speaks http:// only; {} is something else", self.target.url);
         };
         let host = host.trim_end_matches('/');
-        let stream = TcpStream::connect(host)
-            .await
-            .with_context(|| format!("cannot reach {host}"))?;
+        let stream =
+            TcpStream::connect(host).await.with_context(|| format!("cannot reach {host}"))?;
         let version = env!("CARGO_PKG_VERSION");
         let key = &self.target.key;
         let uri = format!("ws://{host}/app/{key}?protocol=7&client=handbell-cli&version={version}");
@@ -86,9 +78,8 @@ impl Subscribe {
             "pusher:connection_established" => {
                 let data: Value =
                     serde_json::from_str(message["data"].as_str().unwrap_or_default())?;
-                let socket_id = data["socket_id"]
-                    .as_str()
-                    .context("no socket id in the greeting")?;
+                let socket_id =
+                    data["socket_id"].as_str().context("no socket id in the greeting")?;
                 for channel in &self.channels {
                     let request = self.request(socket_id, channel)?;
                     socket.send(Message::text(request.to_string())).await?;
@@ -96,9 +87,7 @@ impl Subscribe {
                 Ok(false)
             }
             "pusher:ping" => {
-                socket
-                    .send(Message::text(r#"{"event":"pusher:pong","data":{}}"#))
-                    .await?;
+                socket.send(Message::text(r#"{"event":"pusher:pong","data":{}}"#)).await?;
                 Ok(false)
             }
             name => Ok(!name.starts_with("pusher:") && !name.starts_with("pusher_internal:")),
@@ -107,9 +96,7 @@ impl Subscribe {
 
     fn request(&self, socket_id: &str, channel: &str) -> anyhow::Result<Value> {
         let kind = ChannelName::parse(channel)?.kind();
-        let data = kind
-            .is_presence()
-            .then(|| json!({ "user_id": self.user }).to_string());
+        let data = kind.is_presence().then(|| json!({ "user_id": self.user }).to_string());
         let mut request = json!({ "channel": channel });
         if kind.is_guarded() {
             let key = (self.target.key.as_str(), &self.target.secret());

@@ -128,11 +128,8 @@ impl AppSection {
         AppId::parse(&self.key).map_err(|_| {
             rule("`key` is 1 to 64 of A-Z a-z 0-9 _ -, because it stands in a path".into())
         })?;
-        let origins: Result<Vec<_>, _> = self
-            .origins
-            .iter()
-            .map(|o| OriginPattern::parse(o))
-            .collect();
+        let origins: Result<Vec<_>, _> =
+            self.origins.iter().map(|o| OriginPattern::parse(o)).collect();
         if let Some(limit) = self.limits.zeros().first() {
             return Err(rule(format!("limits.{limit} must be at least 1")));
         }
@@ -171,20 +168,13 @@ impl AppSection {
 
 impl WebhookSection {
     fn check(&self) -> Result<Webhook, String> {
-        let reach = if self.allow_private_address {
-            Reach::Any
-        } else {
-            Reach::Global
-        };
+        let reach = if self.allow_private_address { Reach::Any } else { Reach::Global };
         check_url(&self.url, reach).map_err(|error| format!("webhook: {error}"))?;
         for (name, value) in &self.headers {
             let is_name = axum::http::HeaderName::try_from(name.as_str()).is_ok();
             let is_value = axum::http::HeaderValue::from_str(value.expose()).is_ok();
             if !is_name || !is_value {
-                return Err(format!(
-                    "webhook {}: header `{name}` is not a valid header",
-                    self.url
-                ));
+                return Err(format!("webhook {}: header `{name}` is not a valid header", self.url));
             }
         }
         Ok(Webhook {
@@ -192,11 +182,7 @@ impl WebhookSection {
             events: self.events.clone(),
             channel_prefix: self.channel_prefix.clone(),
             channel_suffix: self.channel_suffix.clone(),
-            headers: self
-                .headers
-                .iter()
-                .map(|(n, v)| (n.clone(), v.clone()))
-                .collect(),
+            headers: self.headers.iter().map(|(n, v)| (n.clone(), v.clone())).collect(),
             allow_private_address: self.allow_private_address,
         })
     }
@@ -214,10 +200,7 @@ pub(super) fn check_all(sections: &[AppSection]) -> Result<Vec<App>, ConfigError
             }
         }
         if !keys.insert(app.key.clone()) {
-            return Err(ConfigError::rule(format!(
-                "two apps have the key `{}`",
-                app.key
-            )));
+            return Err(ConfigError::rule(format!("two apps have the key `{}`", app.key)));
         }
         apps.push(app);
     }

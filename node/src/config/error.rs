@@ -45,18 +45,11 @@ impl ConfigError {
     pub(super) fn line(path: &Path, text: &str, error: &toml::de::Error) -> Self {
         let start = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = text[..start].matches('\n').count() + 1;
-        Self::Line {
-            path: path.to_owned(),
-            line,
-            message: explain(error.message()),
-        }
+        Self::Line { path: path.to_owned(), line, message: explain(error.message()) }
     }
 
     pub(super) fn variable(name: &str, message: &str) -> Self {
-        Self::Variable {
-            name: name.to_owned(),
-            message: explain(message),
-        }
+        Self::Variable { name: name.to_owned(), message: explain(message) }
     }
 }
 

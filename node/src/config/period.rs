@@ -14,9 +14,7 @@ impl FromStr for Period {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len());
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let millis_per_unit = match unit {
             "ms" => 1,
@@ -24,14 +22,11 @@ impl FromStr for Period {
             "m" => 60_000,
             "h" => 3_600_000,
             _ => {
-                return Err(format!(
-                    "`{text}` is not a time: write `250ms`, `5s`, `2m` or `1h`"
-                ));
+                return Err(format!("`{text}` is not a time: write `250ms`, `5s`, `2m` or `1h`"));
             }
         };
-        let number: u64 = number
-            .parse()
-            .map_err(|_| format!("`{text}` does not begin with a number"))?;
+        let number: u64 =
+            number.parse().map_err(|_| format!("`{text}` does not begin with a number"))?;
         let millis = number.checked_mul(millis_per_unit);
         let millis = millis.ok_or_else(|| format!("`{text}` is too long"))?;
         Ok(Self(Duration::from_millis(millis)))

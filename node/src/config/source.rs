@@ -13,11 +13,7 @@ use super::{Config, ConfigError};
 /// Names of the variables that hold one app's credentials, in three spellings.
 const APP_VARIABLES: [[&str; 3]; 3] = [
     ["PUSHER_APP_ID", "PUSHER_APP_KEY", "PUSHER_APP_SECRET"],
-    [
-        "SOKETI_DEFAULT_APP_ID",
-        "SOKETI_DEFAULT_APP_KEY",
-        "SOKETI_DEFAULT_APP_SECRET",
-    ],
+    ["SOKETI_DEFAULT_APP_ID", "SOKETI_DEFAULT_APP_KEY", "SOKETI_DEFAULT_APP_SECRET"],
     ["REVERB_APP_ID", "REVERB_APP_KEY", "REVERB_APP_SECRET"],
 ];
 const PREFIX: &str = "HANDBELL__";
@@ -40,11 +36,7 @@ impl Source {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Self {
-            path,
-            variables: std::env::vars_os().filter_map(text).collect(),
-            flags,
-        }
+        Self { path, variables: std::env::vars_os().filter_map(text).collect(), flags }
     }
 
     /// Reads everything.
@@ -76,15 +68,11 @@ impl Source {
         let Some(path) = &self.path else {
             return Ok(Table::new());
         };
-        let file = |source| ConfigError::File {
-            path: path.clone(),
-            source,
-        };
+        let file = |source| ConfigError::File { path: path.clone(), source };
         let text = fs::read_to_string(path).map_err(file)?;
         // Read as a whole first: only then do errors know their line.
         toml::from_str::<Config>(&text).map_err(|error| ConfigError::line(path, &text, &error))?;
-        text.parse()
-            .map_err(|error| ConfigError::line(path, &text, &error))
+        text.parse().map_err(|error| ConfigError::line(path, &text, &error))
     }
 
     /// Adds or completes the app whose credentials stand in the environment.
@@ -130,9 +118,7 @@ fn set(table: &mut Table, path: &str, value: &str) -> Result<Config, String> {
     let last = keys.pop().unwrap_or_default();
     let mut section = &mut *table;
     for key in keys {
-        let entry = section
-            .entry(key)
-            .or_insert_with(|| Value::Table(Table::new()));
+        let entry = section.entry(key).or_insert_with(|| Value::Table(Table::new()));
         let Value::Table(inner) = entry else {
             return Err(format!("`{key}` is not a section"));
         };
@@ -146,7 +132,5 @@ fn set(table: &mut Table, path: &str, value: &str) -> Result<Config, String> {
 fn parse(value: &str) -> Value {
     let parsed = format!("value = {value}").parse::<Table>().ok();
     let value_of = |mut table: Table| table.remove("value");
-    parsed
-        .and_then(value_of)
-        .unwrap_or_else(|| Value::String(value.to_owned()))
+    parsed.and_then(value_of).unwrap_or_else(|| Value::String(value.to_owned()))
 }

@@ -47,9 +47,7 @@ pub(super) async fn authenticate_by_key(
     request: Request<Body>,
 ) -> Result<Authentic, HttpError> {
     let query = Query::parse(request.uri().query().unwrap_or_default())?;
-    let entry = query
-        .get("auth_key")
-        .and_then(|key| server.apps.by_key(key));
+    let entry = query.get("auth_key").and_then(|key| server.apps.by_key(key));
     let entry = entry.ok_or_else(|| HttpError::unauthorized("no app has this auth_key"))?;
     check(entry, request).await
 }
@@ -59,28 +57,15 @@ async fn check(entry: Arc<AppEntry>, request: Request<Body>) -> Result<Authentic
     let body = read(body, entry.app.limits.request_bytes).await?;
     let authentic = Query::parse(parts.uri.query().unwrap_or_default()).and_then(|query| {
         let (method, path) = (parts.method.as_str(), parts.uri.path());
-        let signed = Signed {
-            method,
-            path,
-            query: &query,
-            body: &body,
-        };
+        let signed = Signed { method, path, query: &query, body: &body };
         verify(&entry.app, signed, unix_ms() / 1000).map(|()| query)
     });
     let query = authentic.inspect_err(|_| entry.metrics.auth_failed("http"))?;
     if !entry.app.enabled {
-        let refusal = Refusal::Disabled {
-            feature: "this app",
-            setting: "enabled",
-        };
+        let refusal = Refusal::Disabled { feature: "this app", setting: "enabled" };
         return Err(refusal.into());
     }
-    Ok(Authentic {
-        entry,
-        query,
-        headers: parts.headers,
-        body,
-    })
+    Ok(Authentic { entry, query, headers: parts.headers, body })
 }
 
 async fn read(body: Body, limit: usize) -> Result<Bytes, HttpError> {
@@ -98,17 +83,10 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, HttpError> {
     }
     let seconds = BODY_GRACE_SECONDS
         + body.size_hint().upper().unwrap_or(limit as u64) / BYTES_PER_SECOND_MIN;
-    match timeout(
-        Duration::from_secs(seconds),
-        Limited::new(body, limit).collect(),
-    )
-    .await
-    {
+    match timeout(Duration::from_secs(seconds), Limited::new(body, limit).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit + 1)),
-        Ok(Err(error)) => Err(HttpError::bad_request(format!(
-            "the body did not arrive: {error}"
-        ))),
+        Ok(Err(error)) => Err(HttpError::bad_request(format!("the body did not arrive: {error}"))),
         Err(_) => Err(HttpError::new(
             axum::http::StatusCode::REQUEST_TIMEOUT,
             "timeout",

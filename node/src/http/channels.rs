@@ -40,11 +40,8 @@ pub(super) async fn list(
             && !name.kind().user
             && name.as_str().starts_with(&prefix);
         if is_asked {
-            let summary = Summary {
-                subscribers: listed.subscribers,
-                members: listed.members,
-                cached: None,
-            };
+            let summary =
+                Summary { subscribers: listed.subscribers, members: listed.members, cached: None };
             channels.insert(name.to_string(), counts(&summary, info));
         }
     }
@@ -106,23 +103,13 @@ pub(super) async fn users(
     if !channel.kind().is_presence() {
         return Err(Refusal::Rule("only presence channels have users").into());
     }
-    let key = ChannelKey {
-        app: entry.app.id.clone(),
-        channel,
-    };
+    let key = ChannelKey { app: entry.app.id.clone(), channel };
     let with_info = query.get("with_user_info") == Some("1");
-    let reply = server
-        .router
-        .ask(key, Command::Members, None)
-        .await
-        .map_err(Refusal::from)?;
+    let reply = server.router.ask(key, Command::Members, None).await.map_err(Refusal::from)?;
     let Reply::Members(members) = reply else {
         return Err(Refusal::Unavailable.into());
     };
-    let users: Vec<Value> = members
-        .iter()
-        .map(|member| user(member, with_info))
-        .collect();
+    let users: Vec<Value> = members.iter().map(|member| user(member, with_info)).collect();
     Ok(answer(&json!({ "users": users })))
 }
 
@@ -140,10 +127,7 @@ async fn inspect(
     authentic: &Authentic,
     channel: ChannelName,
 ) -> Result<Summary, Refusal> {
-    let key = ChannelKey {
-        app: authentic.entry.app.id.clone(),
-        channel,
-    };
+    let key = ChannelKey { app: authentic.entry.app.id.clone(), channel };
     match server.router.ask(key, Command::Inspect, None).await? {
         Reply::Channel(summary) => Ok(summary),
         Reply::Refused(refusal) => Err(refusal),

@@ -26,11 +26,7 @@ pub(super) async fn allow(
     };
     let is_allowed = is_allowed(&server, request.uri().path(), &origin);
     let is_preflight = request.method() == Method::OPTIONS;
-    let mut response = if is_preflight {
-        preflight()
-    } else {
-        next.run(request).await
-    };
+    let mut response = if is_preflight { preflight() } else { next.run(request).await };
     let headers = response.headers_mut();
     headers.insert(VARY, HeaderValue::from_static("origin"));
     if is_allowed {
@@ -40,24 +36,15 @@ pub(super) async fn allow(
 }
 
 fn is_allowed(server: &Server, path: &str, origin: &HeaderValue) -> bool {
-    let id = path
-        .strip_prefix("/apps/")
-        .and_then(|rest| rest.split('/').next());
+    let id = path.strip_prefix("/apps/").and_then(|rest| rest.split('/').next());
     let entry = id.and_then(|id| server.apps.by_id(id));
-    entry.is_some_and(|entry| {
-        entry
-            .app
-            .allows_origin(Some(origin.to_str().unwrap_or("null")))
-    })
+    entry.is_some_and(|entry| entry.app.allows_origin(Some(origin.to_str().unwrap_or("null"))))
 }
 
 fn preflight() -> Response<Body> {
     let headers = [
         (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
-        (
-            ACCESS_CONTROL_ALLOW_HEADERS,
-            "content-type, idempotency-key, handbell-ack",
-        ),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "content-type, idempotency-key, handbell-ack"),
         (ACCESS_CONTROL_MAX_AGE, "3600"),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()

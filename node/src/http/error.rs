@@ -30,12 +30,7 @@ impl HttpError {
         code: &'static str,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            retry_after_seconds: None,
-        }
+        Self { status, code, message: message.into(), retry_after_seconds: None }
     }
 
     /// 400.
@@ -55,20 +50,13 @@ impl HttpError {
 
     /// 405.
     pub fn method_not_allowed(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            message,
-        )
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
     /// 503, with the advice to come back in a second.
     pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
-        Self {
-            retry_after_seconds: Some(1),
-            ..error
-        }
+        Self { retry_after_seconds: Some(1), ..error }
     }
 }
 
@@ -87,14 +75,12 @@ impl From<Refusal> for HttpError {
                 retry_after_seconds: Some(retry_after.as_secs().max(1)),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message)
             },
-            Refusal::TooLarge {
-                setting: "event_bytes" | "request_bytes",
-                ..
-            } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message),
-            Refusal::TooMany {
-                setting: "channels" | "connections",
-                ..
-            } => Self::new(StatusCode::FORBIDDEN, "over_quota", message),
+            Refusal::TooLarge { setting: "event_bytes" | "request_bytes", .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+            }
+            Refusal::TooMany { setting: "channels" | "connections", .. } => {
+                Self::new(StatusCode::FORBIDDEN, "over_quota", message)
+            }
             Refusal::Disabled { .. } => Self::new(StatusCode::FORBIDDEN, "disabled", message),
             Refusal::Unauthorized(_) => Self::unauthorized(message),
             Refusal::Name(_)
@@ -121,9 +107,7 @@ impl IntoResponse for HttpError {
         let mut response =
             (self.status, [(CONTENT_TYPE, "application/json")], body).into_response();
         if let Some(seconds) = self.retry_after_seconds {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -132,8 +116,6 @@ impl IntoResponse for HttpError {
 /// Names the server in every answer.
 pub(super) async fn name_server(request: Request, next: Next) -> Response<Body> {
     let mut response = next.run(request).await;
-    response
-        .headers_mut()
-        .insert(SERVER, HeaderValue::from_static("handbell"));
+    response.headers_mut().insert(SERVER, HeaderValue::from_static("handbell"));
     response
 }

@@ -40,11 +40,7 @@ pub(super) async fn event(
     let items = publish(&server, &authentic, &request).await?;
     let channels: Map<String, Value> = items.into_iter().flatten().collect();
     let is_asked = channels.values().any(|info| info != &json!({}));
-    let body = if is_asked {
-        json!({ "channels": channels })
-    } else {
-        json!({})
-    };
+    let body = if is_asked { json!({ "channels": channels }) } else { json!({}) };
     Ok(acknowledged(StatusCode::OK, &body))
 }
 
@@ -59,11 +55,7 @@ pub(super) async fn batch(
     let items = publish(&server, &authentic, &request).await?;
     let infos: Vec<Value> = items.into_iter().flatten().map(|(_, info)| info).collect();
     let is_asked = infos.iter().any(|info| info != &json!({}));
-    let body = if is_asked {
-        json!({ "batch": infos })
-    } else {
-        json!({})
-    };
+    let body = if is_asked { json!({ "batch": infos }) } else { json!({}) };
     Ok(acknowledged(StatusCode::OK, &body))
 }
 
@@ -74,9 +66,7 @@ pub(super) async fn legacy(
     request: Request<Body>,
 ) -> Result<Response<Body>, HttpError> {
     let authentic = authenticate(&server, &id, request).await?;
-    let Authentic {
-        entry, query, body, ..
-    } = &authentic;
+    let Authentic { entry, query, body, .. } = &authentic;
     let request = legacy_event(&entry.app, &channel, query, body)?;
     publish(&server, &authentic, &request).await?;
     Ok(acknowledged(StatusCode::ACCEPTED, &json!({})))
@@ -92,12 +82,7 @@ async fn publish(
     authentic: &Authentic,
     request: &PublishRequest,
 ) -> Result<Vec<Vec<(String, Value)>>, HttpError> {
-    let Authentic {
-        entry,
-        headers,
-        body,
-        ..
-    } = authentic;
+    let Authentic { entry, headers, body, .. } = authentic;
     check_ack(headers)?;
     let app = &entry.app;
     let count = request.publishes();
@@ -108,10 +93,7 @@ async fn publish(
     let key = idempotency_key(headers, request)?;
     if let Some(key) = &key {
         let fingerprint = fingerprint(body);
-        server
-            .router
-            .claim(&app.id, key, fingerprint)
-            .map_err(Refusal::from)?;
+        server.router.claim(&app.id, key, fingerprint).map_err(Refusal::from)?;
     }
     // All are on their way, in order, before the first answer is waited for.
     let asked: Vec<_> = (0..)
@@ -140,24 +122,16 @@ fn publish_item<'a>(
     index: u32,
 ) -> impl Iterator<Item = impl Future<Output = Result<Published, Refusal>> + use<>> + use<'a> {
     item.channels.iter().map(move |channel| {
-        let channel = ChannelKey {
-            app: app.id.clone(),
-            channel: channel.clone(),
-        };
+        let channel = ChannelKey { app: app.id.clone(), channel: channel.clone() };
         let draft = Draft {
             id: random::bits(),
             event: item.event.clone(),
-            origin: Origin::Api {
-                except: item.except,
-            },
+            origin: Origin::Api { except: item.except },
             ttl_seconds: 0,
             priority: Priority::default(),
         };
-        let item = key.map(|key| ItemKey {
-            channel: channel.clone(),
-            key: key.to_owned(),
-            item: index,
-        });
+        let item =
+            key.map(|key| ItemKey { channel: channel.clone(), key: key.to_owned(), item: index });
         let asked = server.router.ask(channel, Command::Publish(draft), item);
         async move { published(asked.await?) }
     })

@@ -29,11 +29,7 @@ pub(super) async fn ready(State(server): State<Arc<Server>>) -> (StatusCode, &'s
 /// `GET /usage`: memory, in the form that soketi's users read.
 pub(super) async fn usage() -> impl IntoResponse {
     let (used, total) = memory();
-    let percent = if total > 0.0 {
-        used / total * 100.0
-    } else {
-        0.0
-    };
+    let percent = if total > 0.0 { used / total * 100.0 } else { 0.0 };
     let free = (total - used).max(0.0);
     answer(&json!({ "memory": { "free": free, "used": used, "total": total, "percent": percent } }))
 }

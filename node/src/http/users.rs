@@ -43,15 +43,8 @@ async fn end_connections(
 ) -> Result<impl IntoResponse + use<>, HttpError> {
     let user = UserId::parse(user).map_err(Refusal::from)?;
     let channel = ChannelName::of_user(&user);
-    let key = ChannelKey {
-        app: app.clone(),
-        channel,
-    };
-    server
-        .router
-        .ask(key, Command::Terminate, None)
-        .await
-        .map_err(Refusal::from)?;
+    let key = ChannelKey { app: app.clone(), channel };
+    server.router.ask(key, Command::Terminate, None).await.map_err(Refusal::from)?;
     Ok(answer(&json!({})))
 }
 
@@ -62,9 +55,6 @@ pub(super) async fn connections(
     request: Request<Body>,
 ) -> Result<impl IntoResponse, HttpError> {
     let authentic = authenticate(&server, &id, request).await?;
-    let open = server
-        .router
-        .channels()
-        .connections(&authentic.entry.app.id);
+    let open = server.router.channels().connections(&authentic.entry.app.id);
     Ok(answer(&json!({ "connections": open })))
 }

@@ -38,9 +38,7 @@ fn cpu_seconds() -> Option<f64> {
 
 fn resident_bytes() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: f64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kibibytes * 1024.0)
 }
@@ -48,13 +46,8 @@ fn resident_bytes() -> Option<f64> {
 /// Resident memory of the process and memory of the machine, in bytes.
 pub(super) fn memory() -> (f64, f64) {
     let total = fs::read_to_string("/proc/meminfo").ok().and_then(|info| {
-        let line = info
-            .lines()
-            .find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         line.split_whitespace().next()?.parse::<f64>().ok()
     });
-    (
-        resident_bytes().unwrap_or_default(),
-        total.unwrap_or_default() * 1024.0,
-    )
+    (resident_bytes().unwrap_or_default(), total.unwrap_or_default() * 1024.0)
 }

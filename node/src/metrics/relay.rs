@@ -50,8 +50,7 @@ impl RelayMetrics {
     #[allow(clippy::cast_precision_loss)]
     pub fn published(&mut self, app: &AppId, sent: usize, bytes: usize, accepted: Moment) {
         self.fanout.record(sent as f64);
-        self.latency
-            .record(self.clock.moment().since(accepted).as_secs_f64());
+        self.latency.record(self.clock.moment().since(accepted).as_secs_f64());
         let counters = self.of(app);
         counters.delivered.increment(sent as u64);
         counters.sent_bytes.increment(bytes as u64);
@@ -68,9 +67,7 @@ impl RelayMetrics {
             let pusher = [("app_id", id), ("transport", "pusher")];
             let lagging = "handbell_slow_consumers_disconnected_total";
             let counters = AppCounters {
-                delivered: self
-                    .metrics
-                    .counter("handbell_messages_delivered_total", &pusher),
+                delivered: self.metrics.counter("handbell_messages_delivered_total", &pusher),
                 sent_bytes: self.metrics.counter("handbell_sent_bytes_total", &pusher),
                 lagging: self.metrics.counter(lagging, &pusher[..1]),
             };

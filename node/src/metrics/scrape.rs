@@ -56,27 +56,20 @@ impl Scrape {
         }
         for channel in self.channels.list() {
             let app = channel.key.app.to_string();
-            let total = totals
-                .entry((app.clone(), channel.key.channel.kind().label()))
-                .or_default();
+            let total =
+                totals.entry((app.clone(), channel.key.channel.kind().label())).or_default();
             total.channels += 1.0;
             total.subscriptions += channel.subscribers as f64;
             *members.entry(app).or_default() += channel.members as f64;
         }
         for ((app, kind), total) in &totals {
             let labels = [("app_id", app.as_str()), ("type", *kind)];
-            self.metrics
-                .gauge("handbell_channels", &labels)
-                .set(total.channels);
-            self.metrics
-                .gauge("handbell_subscriptions", &labels)
-                .set(total.subscriptions);
+            self.metrics.gauge("handbell_channels", &labels).set(total.channels);
+            self.metrics.gauge("handbell_subscriptions", &labels).set(total.subscriptions);
         }
         for (app, count) in &members {
             let labels = [("app_id", app.as_str())];
-            self.metrics
-                .gauge("handbell_presence_members", &labels)
-                .set(*count);
+            self.metrics.gauge("handbell_presence_members", &labels).set(*count);
         }
     }
 
@@ -85,58 +78,36 @@ impl Scrape {
             let id = &entry.app.id;
             let labels = [("app_id", id.as_str()), ("transport", "pusher")];
             let open = f64::from(self.channels.connections(id));
-            self.metrics
-                .gauge("handbell_connections", &labels)
-                .set(open);
+            self.metrics.gauge("handbell_connections", &labels).set(open);
         }
     }
 
     #[allow(clippy::cast_precision_loss)]
     fn read_webhooks(&self) {
         let (depth, oldest) = self.webhooks.pending();
-        self.metrics
-            .gauge("handbell_webhook_queue_depth", &[])
-            .set(depth as f64);
+        self.metrics.gauge("handbell_webhook_queue_depth", &[]).set(depth as f64);
         let oldest = oldest.as_secs_f64();
-        self.metrics
-            .gauge("handbell_webhook_oldest_pending_seconds", &[])
-            .set(oldest);
+        self.metrics.gauge("handbell_webhook_oldest_pending_seconds", &[]).set(oldest);
     }
 
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )]
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     fn read_process(&self) {
         let process = Process::read();
         let gauges = [
-            (
-                "handbell_process_resident_memory_bytes",
-                process.resident_bytes,
-            ),
+            ("handbell_process_resident_memory_bytes", process.resident_bytes),
             ("handbell_process_open_fds", process.open_fds),
             ("handbell_process_max_fds", process.max_fds),
-            (
-                "handbell_process_uptime_seconds",
-                self.metrics.0.started.elapsed().as_secs_f64(),
-            ),
+            ("handbell_process_uptime_seconds", self.metrics.0.started.elapsed().as_secs_f64()),
         ];
         for (name, value) in gauges {
             self.metrics.gauge(name, &[]).set(value);
         }
-        let cpu = self
-            .metrics
-            .counter("handbell_process_cpu_seconds_total", &[]);
+        let cpu = self.metrics.counter("handbell_process_cpu_seconds_total", &[]);
         cpu.absolute(process.cpu_seconds as u64);
         let runtime = tokio::runtime::Handle::current().metrics();
         let tasks = runtime.num_alive_tasks() as f64;
-        self.metrics
-            .gauge("handbell_tokio_alive_tasks", &[])
-            .set(tasks);
+        self.metrics.gauge("handbell_tokio_alive_tasks", &[]).set(tasks);
         let depth = runtime.global_queue_depth() as f64;
-        self.metrics
-            .gauge("handbell_tokio_global_queue_depth", &[])
-            .set(depth);
+        self.metrics.gauge("handbell_tokio_global_queue_depth", &[]).set(depth);
     }
 }

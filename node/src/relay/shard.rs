@@ -71,11 +71,7 @@ struct Subscriber {
 impl Shard {
     /// Runs the shard until the relay is gone.
     pub async fn run(parts: ShardParts, router: Router, metrics: RelayMetrics) {
-        let ShardParts {
-            number,
-            mut receiver,
-            index,
-        } = parts;
+        let ShardParts { number, mut receiver, index } = parts;
         let mut shard = Self {
             number,
             index,
@@ -98,18 +94,9 @@ impl Shard {
     fn handle(&mut self, batch: &mut Vec<ToShard>) {
         for message in batch.drain(..) {
             match message {
-                ToShard::Attach {
-                    socket,
-                    outbox,
-                    wire,
-                } => {
+                ToShard::Attach { socket, outbox, wire } => {
                     let (channels, is_closing) = (HashSet::new(), false);
-                    let connection = Connection {
-                        outbox,
-                        wire,
-                        channels,
-                        is_closing,
-                    };
+                    let connection = Connection { outbox, wire, channels, is_closing };
                     self.connections.insert(socket, connection);
                 }
                 ToShard::Detach { socket } => self.detach(socket),
@@ -126,19 +113,13 @@ impl Shard {
 
     /// After a panic nothing in here can be trusted: its connections begin anew, elsewhere too.
     fn recover(&mut self) {
-        tracing::error!(
-            shard = self.number,
-            "a relay shard panicked; its connections are closed"
-        );
+        tracing::error!(shard = self.number, "a relay shard panicked; its connections are closed");
         self.unflushed.clear();
         self.drain(usize::MAX);
     }
 
     fn drain(&mut self, connections: usize) -> usize {
-        let open = self
-            .connections
-            .values_mut()
-            .filter(|connection| !connection.is_closing);
+        let open = self.connections.values_mut().filter(|connection| !connection.is_closing);
         for connection in open.take(connections) {
             let close = CloseCode::Reconnect.because("the server is going away; reconnect");
             connection.outbox.signal(Signal::Close(close));
@@ -162,8 +143,7 @@ impl Shard {
                 }
                 local.last = publication.position;
                 let (sent, bytes) = self.tell_subscribers(&key, delivery, except);
-                self.metrics
-                    .published(&key.app, sent, bytes, publication.accepted);
+                self.metrics.published(&key.app, sent, bytes, publication.accepted);
             }
             Delivery::MemberAdded { except, .. } => {
                 self.tell_subscribers(&key, delivery, Some(*except));
@@ -201,21 +181,14 @@ impl Shard {
         match &joined.role {
             Role::Subscriber(_) => {
                 let role = joined.role.clone();
-                let subscriber = Subscriber {
-                    outbox: Arc::clone(&outbox),
-                    wire,
-                    role,
-                };
+                let subscriber = Subscriber { outbox: Arc::clone(&outbox), wire, role };
                 local.subscribers.insert(socket, subscriber);
             }
             Role::SignedIn => local.others.entry(socket).or_default().push(Role::SignedIn),
             Role::Watcher => {
                 local.others.entry(socket).or_default().push(Role::Watcher);
                 if let Some(user) = key.channel.user() {
-                    outbox.signal(Signal::Watched {
-                        user,
-                        is_online: welcome.is_online,
-                    });
+                    outbox.signal(Signal::Watched { user, is_online: welcome.is_online });
                 }
             }
         }
@@ -265,9 +238,7 @@ impl Shard {
         for socket in self.in_role(key, &Role::Watcher) {
             if let Some(connection) = self.connections.get(&socket) {
                 let user = user.clone();
-                connection
-                    .outbox
-                    .signal(Signal::Watched { user, is_online });
+                connection.outbox.signal(Signal::Watched { user, is_online });
             }
         }
     }
@@ -282,10 +253,7 @@ impl Shard {
 
     fn in_role(&self, key: &ChannelKey, role: &Role) -> Vec<SocketId> {
         let others = self.channels.get(key).map(|local| &local.others);
-        let chosen = others
-            .into_iter()
-            .flatten()
-            .filter(|(_, roles)| roles.contains(role));
+        let chosen = others.into_iter().flatten().filter(|(_, roles)| roles.contains(role));
         chosen.map(|(socket, _)| *socket).collect()
     }
 
@@ -298,10 +266,7 @@ impl Shard {
             Joined { socket, role }
         });
         let others = local.others.iter().flat_map(|(&socket, roles)| {
-            roles
-                .iter()
-                .cloned()
-                .map(move |role| Joined { socket, role })
+            roles.iter().cloned().map(move |role| Joined { socket, role })
         });
         (subscribers.chain(others).collect(), local.last)
     }

@@ -66,10 +66,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new() -> Self {
-        Self {
-            global: http(Reach::Global),
-            any: http(Reach::Any),
-        }
+        Self { global: http(Reach::Global), any: http(Reach::Any) }
     }
 
     /// Posts a body, signed.
@@ -79,11 +76,7 @@ impl Client {
         webhook: &Webhook,
         body: &str,
     ) -> Result<(), DeliveryError> {
-        let reach = if webhook.allow_private_address {
-            Reach::Any
-        } else {
-            Reach::Global
-        };
+        let reach = if webhook.allow_private_address { Reach::Any } else { Reach::Global };
         let uri: Uri = check_url(&webhook.url, reach)?;
         let mut request = Request::post(uri)
             .header(CONTENT_TYPE, "application/json")
@@ -102,18 +95,10 @@ impl Client {
             let answer = client.request(request).await?;
             let status = answer.status();
             // The content is not used; a body that is too long only costs the connection.
-            let _ = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
-                .collect()
-                .await;
-            if status.is_success() {
-                Ok(())
-            } else {
-                Err(DeliveryError::Status(status))
-            }
+            let _ = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+            if status.is_success() { Ok(()) } else { Err(DeliveryError::Status(status)) }
         };
-        timeout(ATTEMPT, exchange)
-            .await
-            .unwrap_or(Err(DeliveryError::Timeout))
+        timeout(ATTEMPT, exchange).await.unwrap_or(Err(DeliveryError::Timeout))
     }
 }
 
@@ -121,10 +106,7 @@ fn http(reach: Reach) -> Http {
     let mut connector = HttpConnector::new_with_resolver(GuardedResolver(reach));
     connector.enforce_http(false);
     connector.set_connect_timeout(Some(ATTEMPT));
-    let https = HttpsConnectorBuilder::new()
-        .with_webpki_roots()
-        .https_or_http()
-        .enable_http1();
+    let https = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1();
     legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(Duration::from_secs(30))
         .pool_timer(TokioTimer::new())

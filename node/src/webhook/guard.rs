@@ -53,10 +53,7 @@ pub fn check_url(url: &str, reach: Reach) -> Result<Uri, UrlError> {
     let (Some(host), true) = (uri.host(), matches!(scheme, "http" | "https")) else {
         return Err(not_http());
     };
-    if uri
-        .authority()
-        .is_some_and(|authority| authority.as_str().contains('@'))
-    {
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(UrlError::UserInfo);
     }
     let literal = host.trim_start_matches('[').trim_end_matches(']');
@@ -66,9 +63,7 @@ pub fn check_url(url: &str, reach: Reach) -> Result<Uri, UrlError> {
         Err(_) if ends_in_a_number(literal) => return Err(UrlError::OddHost(host.to_owned())),
         Ok(_) | Err(_) => {}
     }
-    let port = uri
-        .port_u16()
-        .unwrap_or(if scheme == "https" { 443 } else { 80 });
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
     if reach == Reach::Global && !matches!(port, 80 | 443) {
         return Err(UrlError::Port(port));
     }

@@ -54,10 +54,7 @@ impl Queue {
     /// How many events wait, and when the oldest happened.
     pub(super) fn pending(&self) -> (usize, Option<u64>) {
         let waiting = self.lock();
-        (
-            waiting.len(),
-            waiting.front().map(|pending| pending.unix_ms),
-        )
+        (waiting.len(), waiting.front().map(|pending| pending.unix_ms))
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Pending>> {

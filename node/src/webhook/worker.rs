@@ -33,11 +33,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(super) fn new(webhooks: Webhooks) -> Self {
-        Self {
-            webhooks,
-            client: Client::new(),
-            tasks: JoinSet::new(),
-        }
+        Self { webhooks, client: Client::new(), tasks: JoinSet::new() }
     }
 
     /// Starts the worker of an address.
@@ -101,9 +97,5 @@ async fn deliver(
 }
 
 fn configured<'a>(entry: &'a AppEntry, address: &Address) -> Option<&'a Webhook> {
-    entry
-        .app
-        .webhooks
-        .iter()
-        .find(|webhook| webhook.url == address.url)
+    entry.app.webhooks.iter().find(|webhook| webhook.url == address.url)
 }

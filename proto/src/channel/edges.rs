@@ -42,9 +42,7 @@ impl Edges {
     /// A user is here with its first connection.
     pub fn member_added(&mut self, user: &UserId, out: &mut Vec<Happening>) {
         if self.removed_at.remove(user).is_none() {
-            out.push(Happening::MemberAdded {
-                user_id: user.clone(),
-            });
+            out.push(Happening::MemberAdded { user_id: user.clone() });
         }
     }
 
@@ -86,9 +84,7 @@ impl Edges {
         self.removed_at.retain(|user, at| {
             let is_due = *at <= now;
             if is_due {
-                out.push(Happening::MemberRemoved {
-                    user_id: user.clone(),
-                });
+                out.push(Happening::MemberRemoved { user_id: user.clone() });
             }
             !is_due
         });

@@ -1,4 +1,5 @@
-//! The last publications of a channel: a bounded history, and the one event a cache channel keeps.
+//! What a channel remembers: a bounded history for those who come back, and the one event that a
+//! cache channel keeps for those who come.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Publication;
 use crate::time::Moment;
+
+use super::Settings;
 
 /// How much history a channel keeps, whichever comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,11 +26,7 @@ pub struct History {
 
 impl Default for History {
     fn default() -> Self {
-        Self {
-            events: 128,
-            seconds: 120,
-            bytes: 65_536,
-        }
+        Self { events: 128, seconds: 120, bytes: 65_536 }
     }
 }
 
@@ -39,24 +38,55 @@ impl History {
     }
 }
 
-/// The last publications, oldest first.
+/// What is remembered, and for whom.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
+pub(super) struct Memory {
     publications: VecDeque<Arc<Publication>>,
     bytes: usize,
+    cached: Option<Arc<Publication>>,
+    /// When the last subscriber left; none while there are some or before there was one.
+    vacated_at: Option<Moment>,
 }
 
-impl Recent {
-    /// Keeps a publication and forgets what no longer fits.
-    pub(super) fn push(&mut self, publication: Arc<Publication>, history: History) {
+impl Memory {
+    /// There is a subscriber.
+    pub(super) const fn occupied(&mut self) {
+        self.vacated_at = None;
+    }
+
+    /// The last subscriber has left.
+    pub(super) const fn vacated(&mut self, now: Moment) {
+        self.vacated_at = Some(now);
+    }
+
+    /// Keeps a publication for those who may come back.
+    pub(super) fn record(&mut self, publication: Arc<Publication>, settings: &Settings) {
         let now = publication.accepted;
         self.bytes += publication.draft.event.data.bytes();
         self.publications.push_back(publication);
-        self.trim(history, now);
+        self.forget(now, settings);
+    }
+
+    /// Whether someone who left might still come back.
+    pub(super) fn is_awaiting(&self, now: Moment, settings: &Settings) -> bool {
+        self.vacated_at.is_some_and(|at| now.since(at) < settings.history.window())
+    }
+
+    /// Keeps a publication as the channel's last.
+    pub(super) fn cache(&mut self, publication: Arc<Publication>) {
+        self.cached = Some(publication);
+    }
+
+    /// The channel's last publication, while it is remembered.
+    pub(super) fn cached(&self, now: Moment, settings: &Settings) -> Option<Arc<Publication>> {
+        let cached = self.cached.as_ref()?;
+        let is_fresh = now.since(cached.accepted) < settings.cache_for;
+        is_fresh.then(|| Arc::clone(cached))
     }
 
     /// Forgets what is too old, too much or too large.
-    pub(super) fn trim(&mut self, history: History, now: Moment) {
+    pub(super) fn forget(&mut self, now: Moment, settings: &Settings) {
+        let history = settings.history;
         while let Some(oldest) = self.publications.front() {
             let is_old = now.since(oldest.accepted) >= history.window();
             let is_full = self.publications.len() > history.events || self.bytes > history.bytes;
@@ -69,9 +99,19 @@ impl Recent {
         if self.publications.is_empty() {
             self.publications = VecDeque::new();
         }
+        if self.cached(now, settings).is_none() {
+            self.cached = None;
+        }
     }
 
-    /// The publications, oldest first.
+    /// Until when an empty channel has something to remember.
+    pub(super) fn retained_until(&self, settings: &Settings) -> Option<Moment> {
+        let history = self.vacated_at.map(|at| at + settings.history.window());
+        let cached = self.cached.as_ref().map(|p| p.accepted + settings.cache_for);
+        history.max(cached)
+    }
+
+    /// The history, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Publication>> {
         self.publications.iter()
     }

@@ -87,18 +87,13 @@ impl Sockets {
     /// The connections of one relay.
     #[must_use]
     pub(super) fn of_relay(&self, relay: &RelayId) -> Vec<SocketId> {
-        self.relays
-            .get(relay)
-            .map(|s| s.iter().copied().collect())
-            .unwrap_or_default()
+        self.relays.get(relay).map(|s| s.iter().copied().collect()).unwrap_or_default()
     }
 
     /// Whether any relay holds this connection here.
     #[must_use]
     pub(super) fn has_socket(&self, socket: SocketId) -> bool {
-        self.relays
-            .values()
-            .any(|sockets| sockets.contains(&socket))
+        self.relays.values().any(|sockets| sockets.contains(&socket))
     }
 
     /// How many connections there are.
@@ -150,8 +145,7 @@ impl Roster {
         if !self.subscribers.remove(relay, socket) {
             return Leave::Unknown;
         }
-        self.forget_user_of(socket)
-            .map_or(Leave::Subscriber, Leave::Member)
+        self.forget_user_of(socket).map_or(Leave::Subscriber, Leave::Member)
     }
 
     fn forget_user_of(&mut self, socket: SocketId) -> Option<UserId> {
@@ -186,10 +180,7 @@ impl Roster {
     /// The members, by user id.
     #[must_use]
     pub(super) fn members(&self) -> Vec<Arc<Member>> {
-        self.members
-            .values()
-            .map(|presence| Arc::clone(&presence.member))
-            .collect()
+        self.members.values().map(|presence| Arc::clone(&presence.member)).collect()
     }
 
     /// The user that this connection is here.

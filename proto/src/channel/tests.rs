@@ -1,1 +1,574 @@
+//! Scripts for the channel machine: one command a line, and what it answers and wants done.
 
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::event::{Data, Event, Priority};
+use crate::name::{EventName, NodeId, UserId};
+
+struct Script {
+    channel: Channel,
+    now: Now,
+    out: String,
+}
+
+fn relay(number: &str) -> RelayId {
+    RelayId { node: NodeId::parse(&format!("n{number}")).unwrap(), incarnation: 1 }
+}
+
+fn socket(text: &str) -> SocketId {
+    SocketId::parse(&format!("{text}.0")).unwrap()
+}
+
+fn settings() -> Settings {
+    Settings {
+        history: History { events: 3, seconds: 120, bytes: 100 },
+        presence_members: 2,
+        cache_for: Duration::from_secs(1800),
+        subscription_count: false,
+    }
+}
+
+fn draft(text: &str, origin: Origin) -> Draft {
+    let name = EventName::parse("e").unwrap();
+    let data = Data::Text(text.into());
+    let event = Event { name, data };
+    Draft { id: 0, event, origin, ttl_seconds: 0, priority: Priority::Normal }
+}
+
+/// Runs a script on a new channel and compares what comes out.
+#[track_caller]
+fn check(name: &str, script: &str, want: Expect) {
+    check_with(settings(), name, script, want);
+}
+
+#[track_caller]
+fn check_with(settings: Settings, name: &str, script: &str, want: Expect) {
+    let epoch = Epoch { birth: 1, incarnation: 1 };
+    let channel = Channel::new(ChannelName::parse(name).unwrap(), epoch, settings);
+    let moment = Moment::from_micros(1_000_000);
+    let mut run = Script { channel, now: Now { moment, unix_ms: 0 }, out: String::new() };
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        run.line(line);
+    }
+    want.assert_eq(&run.out);
+}
+
+impl Script {
+    /// The only place that calls `Channel::apply`.
+    fn line(&mut self, line: &str) {
+        writeln!(self.out, "> {line}").unwrap();
+        let words: Vec<&str> = line.split(' ').collect();
+        let command = match words.as_slice() {
+            ["wait", seconds] => {
+                let wait = Duration::from_secs(seconds.parse().unwrap());
+                self.now.moment = self.now.moment + wait;
+                Command::Tick
+            }
+            ["join", r, s] => join(r, s, Role::Subscriber(None)),
+            ["join", r, s, user] => {
+                let user = UserId::parse(user).unwrap();
+                let member = Member { user, info: Some(format!("\"{s}\"").into()) };
+                join(r, s, Role::Subscriber(Some(member.into())))
+            }
+            ["signin", r, s] => join(r, s, Role::SignedIn),
+            ["watch", r, s] => join(r, s, Role::Watcher),
+            ["unsubscribe", r, s] => Command::Unsubscribe { relay: relay(r), socket: socket(s) },
+            ["leave", r, s] => Command::Leave { relay: relay(r), socket: socket(s) },
+            ["lost", r] => Command::RelayLost { relay: relay(r) },
+            ["resync", r, s, user] => {
+                let member = Member { user: UserId::parse(user).unwrap(), info: None };
+                let role = Role::Subscriber(Some(member.into()));
+                let joined = vec![Joined { socket: socket(s), role }];
+                let last = Position { offset: Offset(7), ..Position::default() };
+                Command::Resync { relay: relay(r), joined, last }
+            }
+            ["publish", text] => Command::Publish(draft(text, Origin::Api { except: None })),
+            ["publish", text, "but", s] => {
+                Command::Publish(draft(text, Origin::Api { except: Some(socket(s)) }))
+            }
+            ["client", s, text] => {
+                Command::Publish(draft(text, Origin::Client { socket: socket(s), user: None }))
+            }
+            ["terminate"] => Command::Terminate,
+            ["inspect"] => Command::Inspect,
+            ["history"] => {
+                let texts: Vec<String> = self.channel.history().map(|p| shown(p)).collect();
+                return writeln!(self.out, "  {}", texts.join(", ")).unwrap();
+            }
+            ["idle?"] => {
+                let is_idle = self.channel.is_idle(self.now.moment);
+                return writeln!(self.out, "  {is_idle}").unwrap();
+            }
+            other => panic!("no such line: {other:?}"),
+        };
+        let mut effects = Vec::new();
+        let reply = self.channel.apply(command, self.now, &mut effects);
+        for effect in effects {
+            writeln!(self.out, "  {}", effect_text(&effect)).unwrap();
+        }
+        if reply != Reply::Done {
+            writeln!(self.out, "  = {}", reply_text(&reply)).unwrap();
+        }
+    }
+}
+
+fn join(r: &str, s: &str, role: Role) -> Command {
+    Command::Join { relay: relay(r), joined: Joined { socket: socket(s), role } }
+}
+
+fn shown(publication: &Publication) -> String {
+    let (Data::Text(text) | Data::Json(text)) = &publication.draft.event.data;
+    let user = match &publication.draft.origin {
+        Origin::Client { user: Some(user), .. } => format!(" by {user}"),
+        _ => String::new(),
+    };
+    let except = publication.draft.origin.except().map(|s| format!(" but {s}"));
+    format!("@{} {text}{user}{}", publication.position.offset.0, except.unwrap_or_default())
+}
+
+fn effect_text(effect: &Effect) -> String {
+    match effect {
+        Effect::Webhook(edge) => format!("webhook {:?}", edge.happening),
+        Effect::Relay { to, delivery } => format!("{}: {}", to.node, delivery_text(delivery)),
+    }
+}
+
+fn delivery_text(delivery: &Delivery) -> String {
+    match delivery {
+        Delivery::Welcome { joined, welcome } => {
+            let mut text = format!("welcome {} @{}", joined.socket, welcome.position.offset.0);
+            if let Some(members) = &welcome.members {
+                let ids: Vec<&str> = members.iter().map(|m| m.user.as_str()).collect();
+                write!(text, " members {}", ids.join(",")).unwrap();
+            }
+            match &welcome.cached {
+                Some(Cached::Hit(publication)) => write!(text, " cached {}", shown(publication)),
+                Some(Cached::Miss) => write!(text, " cache miss"),
+                None => Ok(()),
+            }
+            .unwrap();
+            if joined.role == Role::Watcher {
+                write!(text, " online {}", welcome.is_online).unwrap();
+            }
+            text
+        }
+        Delivery::Published(publication) => shown(publication),
+        Delivery::MemberAdded { member, except } => format!("+{} but {except}", member.user),
+        Delivery::MemberRemoved { user } => format!("-{user}"),
+        Delivery::Farewell { socket } => format!("farewell {socket}"),
+        Delivery::SubscriptionCount(count) => format!("count {count}"),
+        Delivery::Online(is_online) => format!("online {is_online}"),
+        Delivery::Terminate => "terminate".into(),
+    }
+}
+
+fn reply_text(reply: &Reply) -> String {
+    match reply {
+        Reply::Published(published) => {
+            let offset = published.position.map_or(0, |position| position.offset.0);
+            format!("@{offset} to {} ({})", published.subscribers, published.members)
+        }
+        Reply::Channel(summary) => {
+            let cached = summary.cached.as_ref().map(|(p, ttl)| format!(" {} {ttl}s", shown(p)));
+            let cached = cached.unwrap_or_default();
+            format!("{} subscribers, {} members{cached}", summary.subscribers, summary.members)
+        }
+        Reply::Refused(refusal) => format!("refused: {refusal}"),
+        Reply::Done | Reply::Members(_) => format!("{reply:?}"),
+    }
+}
+
+#[test]
+fn each_relay_gets_one_copy_whatever_its_subscribers() {
+    check(
+        "room",
+        "join 1 1
+         join 2 2
+         join 2 3
+         publish hello",
+        expect![[r#"
+            > join 1 1
+              webhook ChannelOccupied
+              n1: welcome 1.0 @0
+              webhook SubscriptionCount { subscription_count: 1 }
+            > join 2 2
+              n2: welcome 2.0 @0
+              webhook SubscriptionCount { subscription_count: 2 }
+            > join 2 3
+              n2: welcome 3.0 @0
+              webhook SubscriptionCount { subscription_count: 3 }
+            > publish hello
+              n1: @1 hello
+              n2: @1 hello
+              = @1 to 3 (0)
+        "#]],
+    );
+}
+
+#[test]
+fn offsets_have_no_gap_and_exclusion_travels_with_the_event() {
+    check(
+        "private-room",
+        "join 1 1
+         publish a
+         publish b but 1
+         client 1 c
+         client 9 d
+         history",
+        expect![[r#"
+            > join 1 1
+              webhook ChannelOccupied
+              n1: welcome 1.0 @0
+              webhook SubscriptionCount { subscription_count: 1 }
+            > publish a
+              n1: @1 a
+              = @1 to 1 (0)
+            > publish b but 1
+              n1: @2 b but 1.0
+              = @2 to 1 (0)
+            > client 1 c
+              n1: @3 c but 1.0
+              webhook ClientEvent { event: "e", data: "c", socket_id: 1.0, user_id: None }
+              = @3 to 1 (0)
+            > client 9 d
+              = refused: you are not subscribed to this channel
+            > history
+              @1 a, @2 b but 1.0, @3 c but 1.0
+        "#]],
+    );
+}
+
+#[test]
+fn a_second_join_is_welcomed_and_not_announced() {
+    check(
+        "presence-room",
+        "join 1 1 ana
+         join 1 1 ana
+         join 1 2 ana
+         join 2 3 ben
+         join 2 4 cem
+         unsubscribe 1 1
+         leave 1 2
+         inspect",
+        expect![[r#"
+            > join 1 1 ana
+              webhook ChannelOccupied
+              webhook MemberAdded { user_id: "ana" }
+              n1: welcome 1.0 @0 members ana
+            > join 1 1 ana
+              n1: welcome 1.0 @0 members ana
+            > join 1 2 ana
+              n1: welcome 2.0 @0 members ana
+            > join 2 3 ben
+              n1: +ben but 3.0
+              n2: +ben but 3.0
+              webhook MemberAdded { user_id: "ben" }
+              n2: welcome 3.0 @0 members ana,ben
+            > join 2 4 cem
+              = refused: the channel has 2 members, which is its limit (limit `presence_members`)
+            > unsubscribe 1 1
+              n1: farewell 1.0
+            > leave 1 2
+              n2: -ana
+            > inspect
+              = 1 subscribers, 1 members
+        "#]],
+    );
+}
+
+#[test]
+fn a_return_within_three_seconds_is_no_event_for_the_application() {
+    check(
+        "presence-room",
+        "join 1 1 ana
+         leave 1 1
+         wait 2
+         join 1 2 ana
+         wait 3
+         leave 1 2
+         wait 3",
+        expect![[r#"
+            > join 1 1 ana
+              webhook ChannelOccupied
+              webhook MemberAdded { user_id: "ana" }
+              n1: welcome 1.0 @0 members ana
+            > leave 1 1
+            > wait 2
+            > join 1 2 ana
+              n1: welcome 2.0 @0 members ana
+            > wait 3
+            > leave 1 2
+            > wait 3
+              webhook MemberRemoved { user_id: "ana" }
+              webhook ChannelVacated
+        "#]],
+    );
+}
+
+#[test]
+fn client_events_carry_the_member_that_sent_them_and_are_not_cached() {
+    check(
+        "presence-cache-room",
+        "join 1 1 ana
+         publish x
+         client 1 typing
+         join 1 2 ben",
+        expect![[r#"
+            > join 1 1 ana
+              webhook ChannelOccupied
+              webhook MemberAdded { user_id: "ana" }
+              webhook CacheMiss
+              n1: welcome 1.0 @0 members ana cache miss
+            > publish x
+              n1: @1 x
+              = @1 to 1 (1)
+            > client 1 typing
+              n1: @2 typing by ana but 1.0
+              webhook ClientEvent { event: "e", data: "typing", socket_id: 1.0, user_id: Some("ana") }
+              = @2 to 1 (1)
+            > join 1 2 ben
+              n1: +ben but 2.0
+              webhook MemberAdded { user_id: "ben" }
+              n1: welcome 2.0 @2 members ana,ben cached @1 x
+        "#]],
+    );
+}
+
+#[test]
+fn a_cache_channel_gives_its_last_event_until_it_is_too_old() {
+    check(
+        "cache-room",
+        "join 1 1
+         join 1 2
+         publish a
+         publish b
+         join 1 3
+         inspect
+         wait 1799
+         inspect
+         wait 1
+         inspect
+         join 1 4",
+        expect![[r#"
+            > join 1 1
+              webhook ChannelOccupied
+              webhook CacheMiss
+              n1: welcome 1.0 @0 cache miss
+              webhook SubscriptionCount { subscription_count: 1 }
+            > join 1 2
+              n1: welcome 2.0 @0 cache miss
+              webhook SubscriptionCount { subscription_count: 2 }
+            > publish a
+              n1: @1 a
+              = @1 to 2 (0)
+            > publish b
+              n1: @2 b
+              = @2 to 2 (0)
+            > join 1 3
+              n1: welcome 3.0 @2 cached @2 b
+              webhook SubscriptionCount { subscription_count: 3 }
+            > inspect
+              = 3 subscribers, 0 members @2 b 1800s
+            > wait 1799
+            > inspect
+              = 3 subscribers, 0 members @2 b 1s
+            > wait 1
+            > inspect
+              = 3 subscribers, 0 members
+            > join 1 4
+              webhook CacheMiss
+              n1: welcome 4.0 @2 cache miss
+              webhook SubscriptionCount { subscription_count: 4 }
+        "#]],
+    );
+}
+
+#[test]
+fn a_lost_relay_takes_its_connections_and_members_with_it() {
+    check(
+        "presence-room",
+        "join 1 1 ana
+         join 2 2 ana
+         join 2 3 ben
+         lost 2
+         inspect",
+        expect![[r#"
+            > join 1 1 ana
+              webhook ChannelOccupied
+              webhook MemberAdded { user_id: "ana" }
+              n1: welcome 1.0 @0 members ana
+            > join 2 2 ana
+              n2: welcome 2.0 @0 members ana
+            > join 2 3 ben
+              n1: +ben but 3.0
+              n2: +ben but 3.0
+              webhook MemberAdded { user_id: "ben" }
+              n2: welcome 3.0 @0 members ana,ben
+            > lost 2
+              n1: -ben
+            > inspect
+              = 1 subscribers, 1 members
+        "#]],
+    );
+}
+
+#[test]
+fn history_is_bounded_in_events_bytes_and_time() {
+    let long = "x".repeat(99);
+    check(
+        "room",
+        &format!(
+            "join 1 1
+             publish a
+             publish b
+             publish c
+             publish d
+             history
+             publish {long}
+             history
+             wait 120
+             history"
+        ),
+        expect![[r#"
+            > join 1 1
+              webhook ChannelOccupied
+              n1: welcome 1.0 @0
+              webhook SubscriptionCount { subscription_count: 1 }
+            > publish a
+              n1: @1 a
+              = @1 to 1 (0)
+            > publish b
+              n1: @2 b
+              = @2 to 1 (0)
+            > publish c
+              n1: @3 c
+              = @3 to 1 (0)
+            > publish d
+              n1: @4 d
+              = @4 to 1 (0)
+            > history
+              @2 b, @3 c, @4 d
+            > publish xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+              n1: @5 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+              = @5 to 1 (0)
+            > history
+              @4 d, @5 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+            > wait 120
+            > history
+  
+        "#]],
+    );
+}
+
+#[test]
+fn an_empty_channel_is_kept_for_those_who_come_back() {
+    check(
+        "room",
+        "idle?
+         join 1 1
+         leave 1 1
+         idle?
+         publish missed
+         history
+         wait 119
+         idle?
+         wait 1
+         idle?",
+        expect![[r#"
+            > idle?
+              true
+            > join 1 1
+              webhook ChannelOccupied
+              n1: welcome 1.0 @0
+              webhook SubscriptionCount { subscription_count: 1 }
+            > leave 1 1
+              webhook SubscriptionCount { subscription_count: 0 }
+            > idle?
+              false
+            > publish missed
+              = @1 to 0 (0)
+            > history
+              @1 missed
+            > wait 119
+              webhook ChannelVacated
+            > idle?
+              false
+            > wait 1
+            > idle?
+              true
+        "#]],
+    );
+}
+
+#[test]
+fn watchers_see_the_first_signin_and_the_last_signout() {
+    check(
+        "#server-to-user-ana",
+        "watch 1 1
+         signin 1 2
+         signin 2 3
+         watch 2 4
+         terminate
+         leave 1 2
+         leave 2 3",
+        expect![[r#"
+            > watch 1 1
+              n1: welcome 1.0 @0 online false
+            > signin 1 2
+              n1: online true
+              n1: welcome 2.0 @0
+            > signin 2 3
+              n2: welcome 3.0 @0
+            > watch 2 4
+              n2: welcome 4.0 @0 online true
+            > terminate
+              n1: terminate
+              n2: terminate
+            > leave 1 2
+            > leave 2 3
+              n1: online false
+              n2: online false
+        "#]],
+    );
+}
+
+#[test]
+fn a_new_owner_takes_in_what_the_relays_have_without_announcing_it() {
+    check(
+        "presence-room",
+        "resync 1 1 ana
+         publish next
+         leave 1 1
+         wait 3",
+        expect![[r#"
+            > resync 1 1 ana
+            > publish next
+              n1: @8 next
+              = @8 to 1 (1)
+            > leave 1 1
+            > wait 3
+              webhook MemberRemoved { user_id: "ana" }
+              webhook ChannelVacated
+        "#]],
+    );
+}
+
+#[test]
+fn the_count_is_told_on_every_change_up_to_a_hundred_and_then_every_five_seconds() {
+    let settings = Settings { subscription_count: true, ..settings() };
+    let joins: Vec<String> = (1..=103).map(|n| format!("join 1 {n}")).collect();
+    let mut script = joins.join("\n");
+    script.push_str("\nwait 5\nleave 1 1");
+    let epoch = Epoch::default();
+    let channel = Channel::new(ChannelName::parse("room").unwrap(), epoch, settings);
+    let now = Now { moment: Moment::from_micros(1), unix_ms: 0 };
+    let mut run = Script { channel, now, out: String::new() };
+    script.lines().for_each(|line| run.line(line));
+    let told: Vec<&str> = run.out.lines().filter(|line| line.contains(": count")).collect();
+    assert_eq!(told.len(), 101);
+    assert_eq!(told[99..], ["  n1: count 100", "  n1: count 103"]);
+}

@@ -25,23 +25,12 @@ impl Ring {
     /// If there is no node: a ring has at least the node that builds it.
     #[must_use]
     pub fn new(mut nodes: Vec<NodeId>) -> Self {
-        assert!(
-            !nodes.is_empty(),
-            "a ring has at least the node that builds it"
-        );
+        assert!(!nodes.is_empty(), "a ring has at least the node that builds it");
         nodes.sort();
         nodes.dedup();
         let mut ring = HashRing::with_hasher(Stable);
         for (number, node) in (0..).zip(&nodes) {
-            ring.batch_add(
-                (0..POINTS)
-                    .map(|point| Point {
-                        node,
-                        number,
-                        point,
-                    })
-                    .collect(),
-            );
+            ring.batch_add((0..POINTS).map(|point| Point { node, number, point }).collect());
         }
         let owner = |slot: Slot| ring.get(&slot.index()).map_or(0, |point| point.number);
         let owners = Slot::all().map(owner).collect();

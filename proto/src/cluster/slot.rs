@@ -83,11 +83,7 @@ mod tests {
             Slot::of(&ChannelKey { app, channel }).index()
         };
         // Golden: a change here would move every channel of every running cluster.
-        let golden = [
-            slot("app-id", "room"),
-            slot("app-id", "presence-room"),
-            slot("1", "room"),
-        ];
+        let golden = [slot("app-id", "room"), slot("app-id", "presence-room"), slot("1", "room")];
         assert_eq!(golden, [1809, 3156, 1218]);
     }
 }

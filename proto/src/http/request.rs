@@ -102,10 +102,7 @@ impl PublishRequest {
         let body: ItemBody<'_> = parse(body)?;
         let idempotency_key = check_key(body.idempotency_key.as_deref())?;
         let items = vec![item(&body, app)?];
-        Ok(Self {
-            items,
-            idempotency_key,
-        })
+        Ok(Self { items, idempotency_key })
     }
 
     /// Reads the body of `POST /batch_events`.
@@ -120,11 +117,7 @@ impl PublishRequest {
         }
         if body.batch.len() > limit {
             let what = "events of a batch";
-            return Err(Refusal::TooMany {
-                what,
-                limit,
-                setting: "batch_events",
-            });
+            return Err(Refusal::TooMany { what, limit, setting: "batch_events" });
         }
         let mut items = Vec::with_capacity(body.batch.len());
         for one in &body.batch {
@@ -135,20 +128,13 @@ impl PublishRequest {
             items.push(item);
         }
         let idempotency_key = check_key(body.idempotency_key.as_deref())?;
-        Ok(Self {
-            items,
-            idempotency_key,
-        })
+        Ok(Self { items, idempotency_key })
     }
 
     /// How many publishes the request counts as.
     #[must_use]
     pub fn publishes(&self) -> u32 {
-        let channels = self
-            .items
-            .iter()
-            .map(|item| item.channels.len())
-            .sum::<usize>();
+        let channels = self.items.iter().map(|item| item.channels.len()).sum::<usize>();
         u32::try_from(channels).unwrap_or(u32::MAX)
     }
 }
@@ -180,9 +166,7 @@ pub fn check_key(key: Option<&str>) -> Result<Option<String>, Refusal> {
 fn item(body: &ItemBody<'_>, app: &App) -> Result<Item, Refusal> {
     let name = app.event_name(&body.name)?;
     if name.as_str().starts_with("pusher:") || name.as_str().starts_with("pusher_internal:") {
-        return Err(Refusal::Rule(
-            "event names cannot begin with `pusher:` or `pusher_internal:`",
-        ));
+        return Err(Refusal::Rule("event names cannot begin with `pusher:` or `pusher_internal:`"));
     }
     let channels = channels(body, app)?;
     let except = body.socket_id.as_deref().map(SocketId::parse).transpose()?;
@@ -201,17 +185,11 @@ fn channels(body: &ItemBody<'_>, app: &App) -> Result<Vec<ChannelName>, Refusal>
     let names = body.channels.as_deref().unwrap_or(one);
     let limit = app.limits.event_channels;
     if names.is_empty() {
-        return Err(Refusal::Rule(
-            "a `channel` or a list of `channels` is needed",
-        ));
+        return Err(Refusal::Rule("a `channel` or a list of `channels` is needed"));
     }
     if names.len() > limit {
         let what = "channels of an event";
-        return Err(Refusal::TooMany {
-            what,
-            limit,
-            setting: "event_channels",
-        });
+        return Err(Refusal::TooMany { what, limit, setting: "event_channels" });
     }
     let mut seen = BTreeSet::new();
     let mut channels = Vec::with_capacity(names.len());
@@ -250,30 +228,17 @@ pub fn legacy_event(
     query: &Query,
     body: &[u8],
 ) -> Result<PublishRequest, Refusal> {
-    let name = query
-        .get("name")
-        .ok_or(Refusal::Rule("the query parameter `name` is missing"))?;
+    let name = query.get("name").ok_or(Refusal::Rule("the query parameter `name` is missing"))?;
     let text = std::str::from_utf8(body)
         .map_err(|error| Refusal::Malformed(format!("the body is not UTF-8: {error}")))?;
-    check_size(
-        "the event data",
-        text.len(),
-        app.limits.event_bytes,
-        "event_bytes",
-    )?;
+    check_size("the event data", text.len(), app.limits.event_bytes, "event_bytes")?;
     let item = Item {
         channels: vec![app.channel(channel)?],
-        event: Event {
-            name: app.event_name(name)?,
-            data: Data::Text(text.into()),
-        },
+        event: Event { name: app.event_name(name)?, data: Data::Text(text.into()) },
         except: query.get("socket_id").map(SocketId::parse).transpose()?,
         info: Info::default(),
     };
-    Ok(PublishRequest {
-        items: vec![item],
-        idempotency_key: None,
-    })
+    Ok(PublishRequest { items: vec![item], idempotency_key: None })
 }
 
 /// What `GET /channels` asks for.

@@ -90,9 +90,7 @@ impl Query {
 
     fn canonical(&self) -> String {
         let signed = self.0.iter().filter(|(name, _)| name != "auth_signature");
-        let pairs: Vec<String> = signed
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        let pairs: Vec<String> = signed.map(|(name, value)| format!("{name}={value}")).collect();
         pairs.join("&")
     }
 }
@@ -171,10 +169,8 @@ pub fn signed_query(
     unix_seconds: u64,
 ) -> String {
     let (key, secret) = app;
-    let mut pairs: Vec<(String, String)> = parameters
-        .iter()
-        .map(|&(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+    let mut pairs: Vec<(String, String)> =
+        parameters.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
     pairs.push(("auth_key".into(), key.into()));
     pairs.push(("auth_timestamp".into(), unix_seconds.to_string()));
     pairs.push(("auth_version".into(), "1.0".into()));
@@ -183,13 +179,8 @@ pub fn signed_query(
     }
     pairs.sort();
     let text = format!("{method}\n{path}\n{}", Query(pairs.clone()).canonical());
-    pairs.push((
-        "auth_signature".into(),
-        sign(secret.expose(), text.as_bytes()),
-    ));
-    form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(pairs)
-        .finish()
+    pairs.push(("auth_signature".into(), sign(secret.expose(), text.as_bytes())));
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 #[cfg(test)]

@@ -87,10 +87,7 @@ pub enum Happening {
         #[serde(serialize_with = "as_text")]
         socket_id: SocketId,
         /// Who that is, in presence channels.
-        #[serde(
-            serialize_with = "as_optional_text",
-            skip_serializing_if = "Option::is_none"
-        )]
+        #[serde(serialize_with = "as_optional_text", skip_serializing_if = "Option::is_none")]
         user_id: Option<UserId>,
     },
     /// A cache channel remembered nothing.
@@ -126,12 +123,7 @@ impl Happening {
                 Err(_) => Arc::clone(json),
             },
         };
-        Self::ClientEvent {
-            event: event.name.clone(),
-            data,
-            socket_id,
-            user_id,
-        }
+        Self::ClientEvent { event: event.name.clone(), data, socket_id, user_id }
     }
 
     /// Which kind this is.
@@ -171,10 +163,7 @@ pub fn event_json(edge: &Edge) -> Box<RawValue> {
         happening: &'a Happening,
         channel: &'a str,
     }
-    let event = EventJson {
-        happening: &edge.happening,
-        channel: edge.channel.as_str(),
-    };
+    let event = EventJson { happening: &edge.happening, channel: edge.channel.as_str() };
     serde_json::value::to_raw_value(&event).expect("an edge is always JSON")
 }
 

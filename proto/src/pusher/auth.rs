@@ -26,11 +26,7 @@ pub fn check_subscription(
     channel_data: Option<&str>,
     auth: &str,
 ) -> Result<(), Refusal> {
-    check(
-        app,
-        auth,
-        &subscription_text(socket, channel.as_str(), channel_data),
-    )
+    check(app, auth, &subscription_text(socket, channel.as_str(), channel_data))
 }
 
 /// Checks the auth string of a signin.
@@ -54,9 +50,7 @@ pub fn subscription(
     channel: &str,
     channel_data: Option<&str>,
 ) -> String {
-    let data = channel_data
-        .map(|data| format!(":{data}"))
-        .unwrap_or_default();
+    let data = channel_data.map(|data| format!(":{data}")).unwrap_or_default();
     let text = format!("{socket_id}:{channel}{data}");
     format!("{key}:{}", sign(secret.expose(), text.as_bytes()))
 }
@@ -111,10 +105,7 @@ pub fn member(app: &App, channel_data: &str) -> Result<Member, Refusal> {
         .map_err(|error| Refusal::Malformed(format!("channel_data cannot be read: {error}")))?;
     let user = user_id(data.user_id)?;
     let info = data.user_info.map(RawValue::get);
-    Ok(Member {
-        user,
-        info: check_info(app, info)?,
-    })
+    Ok(Member { user, info: check_info(app, info)? })
 }
 
 /// Checks the size of a user's description.

@@ -41,10 +41,7 @@ impl CloseCode {
     #[must_use]
     pub const fn because(self, reason: &'static str) -> Close {
         let reason = std::borrow::Cow::Borrowed(reason);
-        Close {
-            code: self.number(),
-            reason,
-        }
+        Close { code: self.number(), reason }
     }
 }
 
@@ -80,10 +77,7 @@ impl SubscriptionError {
             Refusal::Unauthorized(_) => ("AuthError", 401),
             Refusal::PresenceFull { .. } => ("LimitReached", 4100),
             Refusal::TooMany { .. } | Refusal::RateLimited { .. } => ("LimitReached", 4100),
-            Refusal::TooLarge {
-                setting: "channel_name_bytes",
-                ..
-            } => ("LimitReached", 4009),
+            Refusal::TooLarge { setting: "channel_name_bytes", .. } => ("LimitReached", 4009),
             Refusal::Name(crate::name::NameError::TooLong { .. }) => ("LimitReached", 4009),
             Refusal::TooLarge { .. } => ("LimitReached", 4301),
             Refusal::Unavailable => ("ServerError", 503),

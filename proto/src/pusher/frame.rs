@@ -79,10 +79,7 @@ impl<'a> ClientFrame<'a> {
     /// [`Refusal::Malformed`], with what is wrong.
     pub fn data<T: for<'de> Deserialize<'de>>(&self) -> Result<T, Refusal> {
         let malformed = |error: serde_json::Error| {
-            Refusal::Malformed(format!(
-                "the data of {} cannot be read: {error}",
-                self.event
-            ))
+            Refusal::Malformed(format!("the data of {} cannot be read: {error}", self.event))
         };
         let text = self.data.map_or("null", RawValue::get);
         if text.starts_with('"') {
@@ -171,10 +168,7 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Vec<String> {
         Delivery::Published(publication) => vec![published(channel, publication)],
         Delivery::MemberAdded { member, .. } => {
             let user = quoted(member.user.as_str());
-            let info = member
-                .info
-                .as_deref()
-                .map(|info| format!(r#","user_info":{info}"#));
+            let info = member.info.as_deref().map(|info| format!(r#","user_info":{info}"#));
             let data = format!(r#"{{"user_id":{user}{}}}"#, info.unwrap_or_default());
             internal("pusher_internal:member_added", data)
         }
@@ -191,19 +185,14 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Vec<String> {
 }
 
 fn subscribed(channel: &ChannelName, welcome: &Welcome) -> Vec<String> {
-    let data = welcome
-        .members
-        .as_deref()
-        .map_or_else(|| "{}".to_owned(), presence);
+    let data = welcome.members.as_deref().map_or_else(|| "{}".to_owned(), presence);
     let name = "pusher_internal:subscription_succeeded";
     let mut messages = vec![event(name, Some(channel.as_str()), &quoted(&data))];
     match &welcome.cached {
         Some(Cached::Hit(publication)) => messages.push(published(channel, publication)),
         Some(Cached::Miss) => {
             let channel = quoted(channel.as_str());
-            messages.push(format!(
-                r#"{{"event":"pusher:cache_miss","channel":{channel}}}"#
-            ));
+            messages.push(format!(r#"{{"event":"pusher:cache_miss","channel":{channel}}}"#));
         }
         None => {}
     }
@@ -213,13 +202,7 @@ fn subscribed(channel: &ChannelName, welcome: &Welcome) -> Vec<String> {
 fn presence(members: &[Arc<Member>]) -> String {
     let hash: Vec<String> = members
         .iter()
-        .map(|m| {
-            format!(
-                "{}:{}",
-                quoted(m.user.as_str()),
-                m.info.as_deref().unwrap_or("null")
-            )
-        })
+        .map(|m| format!("{}:{}", quoted(m.user.as_str()), m.info.as_deref().unwrap_or("null")))
         .collect();
     let ids = ids(members.iter().map(|member| &member.user));
     let (hash, count) = (hash.join(","), members.len());
@@ -239,10 +222,7 @@ fn published(channel: &ChannelName, publication: &Publication) -> String {
         Data::Text(text) => push_string(&mut out, text),
         Data::Json(json) => out.push_str(json),
     }
-    if let Origin::Client {
-        user: Some(user), ..
-    } = &draft.origin
-    {
+    if let Origin::Client { user: Some(user), .. } = &draft.origin {
         out.push_str(r#","user_id":"#);
         push_string(&mut out, user.as_str());
     }
@@ -254,10 +234,7 @@ fn event(name: &str, channel: Option<&str>, data: &str) -> String {
     let name = quoted(name);
     match channel {
         Some(channel) => {
-            format!(
-                r#"{{"event":{name},"channel":{},"data":{data}}}"#,
-                quoted(channel)
-            )
+            format!(r#"{{"event":{name},"channel":{},"data":{data}}}"#, quoted(channel))
         }
         None => format!(r#"{{"event":{name},"data":{data}}}"#),
     }

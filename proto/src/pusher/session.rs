@@ -72,10 +72,7 @@ impl Session {
         match input {
             Input::Opened => {
                 let seconds = self.timing.activity_timeout.as_secs().max(1);
-                actions.push(Action::Send(frame::connection_established(
-                    self.socket,
-                    seconds,
-                )));
+                actions.push(Action::Send(frame::connection_established(self.socket, seconds)));
             }
             Input::Text(text) => {
                 self.heard(now);
@@ -90,12 +87,8 @@ impl Session {
                 self.heard(now);
                 self.answers_pings |= is_pong;
             }
-            Input::Refused {
-                channel,
-                request,
-                refusal,
-            } => {
-                self.refused(&channel, request, &refusal, actions);
+            Input::Refused { channel, request, refusal } => {
+                self.refused(&channel, &request, &refusal, actions);
             }
             Input::Signal(signal) => self.signal(signal, actions),
             Input::Timer => self.timer(now, actions),
@@ -134,10 +127,7 @@ impl Session {
 
     fn receive(&mut self, text: &str, app: &App, now: Now, actions: &mut Vec<Action>) {
         let per_second = app.limits.messages_per_second;
-        let rate = Rate {
-            per_second,
-            burst: per_second.saturating_mul(10),
-        };
+        let rate = Rate { per_second, burst: per_second.saturating_mul(10) };
         let outcome = self.admit(rate, now).and_then(|()| {
             let frame = ClientFrame::parse(text)?;
             self.understand(&frame, app, now, actions)
@@ -152,14 +142,12 @@ impl Session {
     }
 
     fn admit(&mut self, rate: Rate, now: Now) -> Result<(), Refusal> {
-        self.messages
-            .take(1, rate, now.moment)
-            .map_err(|retry_after| Refusal::RateLimited {
-                what: "messages from this connection",
-                limit: rate.per_second,
-                setting: "messages_per_second",
-                retry_after,
-            })
+        self.messages.take(1, rate, now.moment).map_err(|retry_after| Refusal::RateLimited {
+            what: "messages from this connection",
+            limit: rate.per_second,
+            setting: "messages_per_second",
+            retry_after,
+        })
     }
 
     fn understand(
@@ -185,10 +173,7 @@ impl Session {
             "pusher:unsubscribe" => {
                 let request: frame::Unsubscribe = frame.data()?;
                 if let Some(channel) = self.channels.take(request.channel.as_str()) {
-                    actions.push(Action::Ask {
-                        channel,
-                        request: Request::Unsubscribe,
-                    });
+                    actions.push(Action::Ask { channel, request: Request::Unsubscribe });
                 }
             }
             "pusher:signin" => {
@@ -219,19 +204,12 @@ impl Session {
         let limit = app.limits.channels_per_connection;
         if self.channels.len() >= limit && !self.channels.contains(&channel) {
             let what = "channels of a connection";
-            return Err(Refusal::TooMany {
-                what,
-                limit,
-                setting: "channels_per_connection",
-            });
+            return Err(Refusal::TooMany { what, limit, setting: "channels_per_connection" });
         }
         let member = self.authorize(&channel, request, app)?;
         self.channels.insert(channel.clone());
         let role = Role::Subscriber(member.map(Arc::new));
-        Ok(Action::Ask {
-            channel,
-            request: Request::Join(role),
-        })
+        Ok(Action::Ask { channel, request: Request::Join(role) })
     }
 
     /// Checks that the subscription is allowed, and finds out who the new member is.
@@ -243,14 +221,9 @@ impl Session {
     ) -> Result<Option<Member>, Refusal> {
         let kind = channel.kind();
         if kind.user {
-            let own = self
-                .user
-                .as_ref()
-                .map(|user| ChannelName::of_user(&user.id));
+            let own = self.user.as_ref().map(|user| ChannelName::of_user(&user.id));
             if own.as_ref() != Some(channel) {
-                return Err(Refusal::Unauthorized(
-                    "this channel is for its signed-in user only",
-                ));
+                return Err(Refusal::Unauthorized("this channel is for its signed-in user only"));
             }
             return Ok(None);
         }
@@ -265,10 +238,7 @@ impl Session {
             (Access::Presence, Some(data), _) => auth::member(app, data).map(Some),
             (Access::Presence, None, Some(user)) => {
                 let info = user.info.clone();
-                Ok(Some(Member {
-                    user: user.id.clone(),
-                    info,
-                }))
+                Ok(Some(Member { user: user.id.clone(), info }))
             }
             (Access::Presence, None, None) => Err(Refusal::Unauthorized(
                 "a presence channel needs channel_data with a user_id, or a signed-in user",
@@ -284,10 +254,7 @@ impl Session {
     ) -> Result<Action, Refusal> {
         if !app.client_events {
             let feature = "client events";
-            return Err(Refusal::Disabled {
-                feature,
-                setting: "client_events",
-            });
+            return Err(Refusal::Disabled { feature, setting: "client_events" });
         }
         let name = app.event_name(&frame.event)?;
         let channel = frame.channel.as_deref();
@@ -295,32 +262,22 @@ impl Session {
         let json = frame.data.map_or("null", |data| data.get());
         app.check_event_data(json.len())?;
         let Some(channel) = self.channels.get(channel).cloned() else {
-            return Err(Refusal::Rule(
-                "a client event needs a channel that you are subscribed to",
-            ));
+            return Err(Refusal::Rule("a client event needs a channel that you are subscribed to"));
         };
         if !channel.kind().is_guarded() {
-            return Err(Refusal::Rule(
-                "client events are for private and presence channels",
-            ));
+            return Err(Refusal::Rule("client events are for private and presence channels"));
         }
         let rate = Rate::per_second(app.limits.client_events_per_second);
-        self.client_events
-            .take(1, rate, now.moment)
-            .map_err(|retry_after| Refusal::RateLimited {
+        self.client_events.take(1, rate, now.moment).map_err(|retry_after| {
+            Refusal::RateLimited {
                 what: "client events from this connection",
                 limit: rate.per_second,
                 setting: "client_events_per_second",
                 retry_after,
-            })?;
-        let event = Event {
-            name,
-            data: Data::Json(json.into()),
-        };
-        Ok(Action::Ask {
-            channel,
-            request: Request::Publish(event),
-        })
+            }
+        })?;
+        let event = Event { name, data: Data::Json(json.into()) };
+        Ok(Action::Ask { channel, request: Request::Publish(event) })
     }
 
     fn sign_in(
@@ -331,22 +288,13 @@ impl Session {
     ) -> Result<(), Refusal> {
         auth::check_signin(app, self.socket, &request.user_data, &request.auth)?;
         let user = auth::user_data(app, &request.user_data)?;
-        if self
-            .user
-            .as_ref()
-            .is_some_and(|present| present.id != user.id)
-        {
-            return Err(Refusal::Unauthorized(
-                "the connection is signed in as another user",
-            ));
+        if self.user.as_ref().is_some_and(|present| present.id != user.id) {
+            return Err(Refusal::Unauthorized("the connection is signed in as another user"));
         }
         actions.push(Action::Send(frame::signin_success(&request.user_data)));
         if self.user.is_none() {
             let channel = ChannelName::of_user(&user.id);
-            actions.push(Action::Ask {
-                channel,
-                request: Request::Join(Role::SignedIn),
-            });
+            actions.push(Action::Ask { channel, request: Request::Join(Role::SignedIn) });
             self.watch(&user, app, actions);
             self.user = Some(Box::new(user));
         }
@@ -361,15 +309,8 @@ impl Session {
         let watched = &user.watchlist[..user.watchlist.len().min(limit)];
         if watched.len() < user.watchlist.len() {
             let what = "users on a watchlist";
-            let refusal = Refusal::TooMany {
-                what,
-                limit,
-                setting: "watchlist_users",
-            };
-            actions.push(Action::Send(frame::refusal(
-                ErrorCode::WatchlistTooLong,
-                &refusal,
-            )));
+            let refusal = Refusal::TooMany { what, limit, setting: "watchlist_users" };
+            actions.push(Action::Send(frame::refusal(ErrorCode::WatchlistTooLong, &refusal)));
         }
         self.watch.begin(watched);
         actions.extend(watched.iter().map(|user| Action::Ask {
@@ -381,7 +322,7 @@ impl Session {
     fn refused(
         &mut self,
         channel: &ChannelName,
-        request: Request,
+        request: &Request,
         refusal: &Refusal,
         actions: &mut Vec<Action>,
     ) {

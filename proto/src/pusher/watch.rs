@@ -24,11 +24,8 @@ impl Watch {
     pub(super) fn state(&mut self, user: UserId, is_online: bool) -> Option<String> {
         let Some(states) = &mut self.gathering else {
             let users = [user];
-            let (online, offline): (&[_], &[_]) = if is_online {
-                (&users, &[])
-            } else {
-                (&[], &users)
-            };
+            let (online, offline): (&[_], &[_]) =
+                if is_online { (&users, &[]) } else { (&[], &users) };
             return Some(watchlist_events(online, offline));
         };
         states.insert(user, Some(is_online));
@@ -42,9 +39,7 @@ impl Watch {
     }
 
     fn told_if_complete(&mut self) -> Option<String> {
-        let states = self
-            .gathering
-            .take_if(|states| states.values().all(Option::is_some))?;
+        let states = self.gathering.take_if(|states| states.values().all(Option::is_some))?;
         let with = |wanted: bool| -> Vec<UserId> {
             let chosen = states.iter().filter(|(_, state)| **state == Some(wanted));
             chosen.map(|(user, _)| user.clone()).collect()

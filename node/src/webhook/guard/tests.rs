@@ -76,10 +76,7 @@ fn what_is_no_plain_http_address_is_refused_whatever_the_reach() {
 
 #[test]
 fn ports_are_80_and_443_unless_allowed() {
-    assert_eq!(
-        check_url("http://example.com:22/", Reach::Global),
-        Err(UrlError::Port(22))
-    );
+    assert_eq!(check_url("http://example.com:22/", Reach::Global), Err(UrlError::Port(22)));
     assert!(check_url("http://example.com:8080/", Reach::Any).is_ok());
     assert!(check_url("http://example.com:443/", Reach::Global).is_ok());
 }
@@ -101,9 +98,7 @@ fn global_addresses_and_names_are_allowed() {
 #[test]
 fn a_name_that_resolves_to_one_bad_address_is_refused() {
     let addresses = |ips: &[&str]| -> Vec<SocketAddr> {
-        ips.iter()
-            .map(|ip| SocketAddr::new(ip.parse().unwrap(), 0))
-            .collect()
+        ips.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)).collect()
     };
     let rebound = addresses(&["8.8.8.8", "127.0.0.1"]);
     assert!(allowed(rebound.clone().into_iter(), Reach::Global).is_err());

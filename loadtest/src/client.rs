@@ -1,0 +1,154 @@
+//! Many WebSocket clients: opened in waves, each subscribed to one channel.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use socket2::{Domain, Socket, Type};
+
+use crate::frame::{self, CLOSE};
+use crate::http::Message;
+use crate::server::Target;
+
+/// Connections that are opened at the same time: enough to keep a server busy, and far below any
+/// listening queue.
+const WAVE: usize = 64;
+/// How long a server may take for one step of an opening.
+const STEP_MAX: Duration = Duration::from_secs(10);
+/// Connections from one source address: a pair of addresses has some 28,000 ports.
+const PER_ADDRESS: usize = 20_000;
+/// Source addresses `127.0.0.2` to `127.0.0.251`, then from the start.
+const ADDRESSES: usize = 250;
+
+/// Opens connections, from as many source addresses as they need.
+#[derive(Debug, Default)]
+pub struct Opener {
+    /// How many it has opened since it was made. Ports of closed connections stay taken a minute.
+    opened: usize,
+}
+
+impl Opener {
+    /// Opens one connection for each channel in the list and subscribes it. They do not block.
+    ///
+    /// # Errors
+    /// If the server refuses one, or takes too long.
+    pub fn open(
+        &mut self,
+        target: &Target,
+        channels: &[String],
+        mut progress: impl FnMut(usize),
+    ) -> anyhow::Result<Vec<TcpStream>> {
+        let mut streams = Vec::with_capacity(channels.len());
+        for wave in channels.chunks(WAVE) {
+            let mut openings = VecDeque::with_capacity(wave.len());
+            for channel in wave {
+                let mut opening = Opening::connect(target, self.source(target))?;
+                self.opened += 1;
+                opening.send(target.dialect.upgrade(channel).as_bytes())?;
+                openings.push_back(opening);
+            }
+            for (opening, channel) in openings.iter_mut().zip(wave) {
+                opening.switched()?;
+                if let Some(request) = target.dialect.subscribe(channel) {
+                    opening.text("pusher:connection_established")?;
+                    opening.send(&request)?;
+                }
+            }
+            for (mut opening, channel) in openings.into_iter().zip(wave) {
+                if target.dialect.subscribe(channel).is_some() {
+                    opening.text("subscription_succeeded")?;
+                }
+                streams.push(opening.finish()?);
+            }
+            progress(streams.len());
+        }
+        Ok(streams)
+    }
+
+    fn source(&self, target: &Target) -> Option<SocketAddr> {
+        let block = self.opened / PER_ADDRESS % ADDRESSES;
+        let last = u8::try_from(2 + block).ok()?;
+        let address = Ipv4Addr::new(127, 0, 0, last);
+        target.address.is_ipv4().then(|| (address, 0).into())
+    }
+}
+
+/// A connection on its way to being open.
+struct Opening {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Opening {
+    fn connect(target: &Target, source: Option<SocketAddr>) -> anyhow::Result<Self> {
+        let connect = || -> std::io::Result<TcpStream> {
+            let domain = Domain::for_address(target.address);
+            let socket = Socket::new(domain, Type::STREAM, None)?;
+            if let Some(source) = source {
+                socket.bind(&source.into())?;
+            }
+            socket.connect_timeout(&target.address.into(), STEP_MAX)?;
+            socket.set_tcp_nodelay(true)?;
+            socket.set_read_timeout(Some(STEP_MAX))?;
+            Ok(socket.into())
+        };
+        let stream = connect().with_context(|| format!("cannot connect to {}", target.address))?;
+        let unread = Vec::new();
+        Ok(Self { stream, unread })
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.stream.write_all(bytes).context("the server went away")
+    }
+
+    fn read_more(&mut self) -> anyhow::Result<()> {
+        let mut buffer = [0; 4096];
+        let count = self.stream.read(&mut buffer);
+        let count = count.context("the server did not answer in time")?;
+        ensure!(count > 0, "the server closed a connection as it was opened");
+        self.unread.extend_from_slice(&buffer[..count]);
+        Ok(())
+    }
+
+    /// Waits for the answer to the upgrade.
+    fn switched(&mut self) -> anyhow::Result<()> {
+        loop {
+            if let Some(answer) = Message::parse(&self.unread) {
+                let status = answer.second_word();
+                ensure!(status == "101", "the server refused an upgrade: {status}");
+                let bytes = answer.bytes;
+                self.unread.drain(..bytes);
+                return Ok(());
+            }
+            self.read_more()?;
+        }
+    }
+
+    /// Waits for a message that has these words in it.
+    fn text(&mut self, words: &str) -> anyhow::Result<()> {
+        loop {
+            while let Some(frame) = frame::parse(&self.unread)? {
+                let text = String::from_utf8_lossy(frame.payload);
+                if frame.opcode == CLOSE || text.contains("error") {
+                    bail!("the server refused a client: {text}");
+                }
+                let (is_it, bytes) = (text.contains(words), frame.bytes);
+                self.unread.drain(..bytes);
+                if is_it {
+                    return Ok(());
+                }
+            }
+            self.read_more()?;
+        }
+    }
+
+    fn finish(self) -> anyhow::Result<TcpStream> {
+        let is_quiet = self.unread.is_empty();
+        ensure!(is_quiet, "the server sent something before it was asked");
+        self.stream.set_read_timeout(None)?;
+        self.stream.set_nonblocking(true)?;
+        Ok(self.stream)
+    }
+}

@@ -1,0 +1,164 @@
+//! What is said to a server: Pusher's protocol to a broker, the least that works to the bare server.
+
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use proto::app::Secret;
+use proto::http::signature::signed_query;
+use proto::websocket::text_frame;
+use serde_json::{Value, json};
+
+use crate::frame::{TEXT, masked};
+
+/// The event's name: with a channel's four letters and 100 bytes of data, a frame has 144 bytes.
+const EVENT: &str = "e";
+
+/// An app's credentials.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// Its id in HTTP paths.
+    pub app_id: String,
+    /// Its public key.
+    pub key: String,
+    /// Its secret.
+    pub secret: Secret,
+}
+
+/// How a server is spoken to.
+#[derive(Clone, Debug)]
+pub enum Dialect {
+    /// Pusher's protocol 7, with signed HTTP requests.
+    Pusher(Credentials),
+    /// A WebSocket belongs to the channel in its path; what is posted to that path is written to it
+    /// as it is.
+    Bare,
+}
+
+/// The name of a channel: four letters for the first thousand.
+#[must_use]
+pub fn channel_name(number: usize) -> String {
+    format!("c{number:03}")
+}
+
+impl Dialect {
+    /// The request that opens a WebSocket.
+    #[must_use]
+    pub fn upgrade(&self, channel: &str) -> String {
+        let path = match self {
+            Self::Pusher(app) => {
+                let version = env!("CARGO_PKG_VERSION");
+                let key = &app.key;
+                format!("/app/{key}?protocol=7&client=handbell-loadtest&version={version}")
+            }
+            Self::Bare => format!("/{channel}"),
+        };
+        format!(
+            "GET {path} HTTP/1.1\r\nhost: loadtest\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: aGFuZGJlbGwtbG9hZHRlc3Q=\r\n\r\n"
+        )
+    }
+
+    /// The frame that subscribes to a channel, if the upgrade has not done it.
+    #[must_use]
+    pub fn subscribe(&self, channel: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::Pusher(_) => {
+                let request = json!({ "event": "pusher:subscribe", "data": { "channel": channel } });
+                Some(masked(TEXT, request.to_string().as_bytes()))
+            }
+            Self::Bare => None,
+        }
+    }
+
+    /// Appends the request that publishes one event, or several in one batch.
+    pub fn publish(&self, out: &mut Vec<u8>, channel: &str, data: &[String]) {
+        match self {
+            Self::Pusher(app) => {
+                let (resource, body) = match data {
+                    [data] => ("events", event(channel, data)),
+                    batch => {
+                        let events: Vec<Value> =
+                            batch.iter().map(|data| event(channel, data)).collect();
+                        ("batch_events", json!({ "batch": events }))
+                    }
+                };
+                let path = format!("/apps/{}/{resource}", app.app_id);
+                let body = body.to_string();
+                let signed = ("POST", path.as_str(), body.as_bytes());
+                let query = signed_query((&app.key, &app.secret), signed, &[], unix_seconds());
+                post(out, &format!("{path}?{query}"), body.as_bytes());
+            }
+            Self::Bare => {
+                let frames: Vec<u8> = data.iter().flat_map(|d| delivery(channel, d)).collect();
+                post(out, &format!("/{channel}"), &frames);
+            }
+        }
+    }
+}
+
+fn event(channel: &str, data: &str) -> Value {
+    json!({ "name": EVENT, "channel": channel, "data": data })
+}
+
+/// The frame that a Pusher server would send for an event.
+fn delivery(channel: &str, data: &str) -> impl Iterator<Item = u8> + use<> {
+    let message = format!(r#"{{"event":"{EVENT}","channel":"{channel}","data":"{data}"}}"#);
+    text_frame(&message).into_iter()
+}
+
+fn post(out: &mut Vec<u8>, target: &str, body: &[u8]) {
+    let mut head = format!("POST {target} HTTP/1.1\r\nhost: loadtest\r\n");
+    let length = body.len();
+    write!(
+        head,
+        "content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    )
+    .expect("a String takes everything");
+    out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(body);
+}
+
+fn unix_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame;
+    use crate::http::Message;
+    use crate::mark::Mark;
+
+    const MARK: Mark = Mark {
+        stream: 0,
+        number: 1,
+    };
+
+    #[test]
+    fn a_delivery_of_a_hundred_bytes_is_a_frame_of_144() {
+        let (mut out, channel) = (Vec::new(), channel_name(0));
+        Dialect::Bare.publish(&mut out, &channel, &[MARK.data(100), MARK.data(100)]);
+        let body = Message::parse(&out).unwrap().body;
+        assert_eq!(body.len(), 2 * 144);
+        let frame = frame::parse(body).unwrap().unwrap();
+        assert_eq!(frame.bytes, 144);
+        assert_eq!(Mark::find(frame.payload, &mut 0), Some(MARK));
+    }
+
+    #[test]
+    fn one_event_and_a_batch_go_to_their_own_resources() {
+        let dialect = Dialect::Pusher(Credentials {
+            app_id: "a".into(),
+            key: "k".into(),
+            secret: Secret::new("s"),
+        });
+        for (count, resource) in [(1, "/apps/a/events?"), (2, "/apps/a/batch_events?")] {
+            let mut out = Vec::new();
+            dialect.publish(&mut out, "c000", &vec![MARK.data(100); count]);
+            let request = Message::parse(&out).unwrap();
+            assert!(request.second_word().starts_with(resource));
+            assert_eq!(request.bytes, out.len());
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! One client after it has subscribed: it reads frames, answers pings and reports events.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+
+use anyhow::{Context as _, ensure};
+
+use crate::frame::{self, CLOSE, PING, PONG, TEXT, masked};
+use crate::mark::Mark;
+
+/// An event that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Its place.
+    pub mark: Mark,
+    /// Bytes of its frame.
+    pub frame_bytes: usize,
+}
+
+/// A subscribed connection.
+#[derive(Debug)]
+pub struct Subscriber {
+    /// None once the server has closed it.
+    stream: Option<TcpStream>,
+    /// The beginning of a frame whose end is not there yet.
+    rest: Vec<u8>,
+    /// Where the last mark was.
+    hint: usize,
+}
+
+impl Subscriber {
+    /// Takes over a connection that does not block.
+    #[must_use]
+    pub const fn new(stream: TcpStream) -> Self {
+        Self {
+            stream: Some(stream),
+            rest: Vec::new(),
+            hint: 0,
+        }
+    }
+
+    /// The socket, to watch.
+    ///
+    /// # Panics
+    /// If it is closed.
+    #[must_use]
+    pub const fn stream(&self) -> &TcpStream {
+        self.stream.as_ref().expect("a closed client is not watched")
+    }
+
+    /// Reads once, into a buffer that all clients share, and reports what has arrived whole. False
+    /// if the server closed the connection.
+    ///
+    /// # Errors
+    /// If the server sends no WebSocket frames.
+    pub fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        mut report: impl FnMut(Delivered),
+    ) -> anyhow::Result<bool> {
+        let Some(stream) = &self.stream else {
+            return Ok(true);
+        };
+        let kept = self.rest.len();
+        ensure!(kept < buffer.len(), "a frame does not fit the buffer");
+        let count = match (&*stream).read(&mut buffer[kept..]) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(_) => 0,
+        };
+        if count == 0 {
+            self.stream = None;
+            return Ok(false);
+        }
+        buffer[..kept].copy_from_slice(&self.rest);
+        let mut unread = &buffer[..kept + count];
+        while let Some(frame) = frame::parse(unread)? {
+            unread = &unread[frame.bytes..];
+            match frame.opcode {
+                TEXT => match Mark::find(frame.payload, &mut self.hint) {
+                    Some(mark) => report(Delivered {
+                        mark,
+                        frame_bytes: frame.bytes,
+                    }),
+                    None => answer(stream, frame.payload)?,
+                },
+                PING => send(stream, &masked(PONG, frame.payload))?,
+                CLOSE => {
+                    self.stream = None;
+                    return Ok(false);
+                }
+                _ => {}
+            }
+        }
+        self.rest.clear();
+        self.rest.extend_from_slice(unread);
+        Ok(true)
+    }
+}
+
+/// Older servers ping with an event.
+fn answer(stream: &TcpStream, message: &[u8]) -> anyhow::Result<()> {
+    const QUESTION: &[u8] = b"pusher:ping";
+    if message.windows(QUESTION.len()).any(|w| w == QUESTION) {
+        send(stream, &masked(TEXT, br#"{"event":"pusher:pong","data":{}}"#))?;
+    }
+    Ok(())
+}
+
+/// A client sends so little that a socket always takes it whole.
+fn send(mut stream: &TcpStream, frame: &[u8]) -> anyhow::Result<()> {
+    stream.write_all(frame).context("cannot answer a ping")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use proto::websocket::{close_frame, ping_frame, text_frame};
+
+    use super::*;
+
+    fn pair() -> (TcpStream, Subscriber) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (listener.accept().unwrap().0, Subscriber::new(client))
+    }
+
+    #[test]
+    fn frames_are_put_together_and_pings_answered() {
+        let (mut server, mut subscriber) = pair();
+        let mark = Mark {
+            stream: 1,
+            number: 2,
+        };
+        let frame = text_frame(&mark.data(100));
+        let bytes = [&ping_frame()[..], &frame, &close_frame(4200, "bye")].concat();
+        let (mut buffer, mut got) = (vec![0; 512], Vec::new());
+        let (begin, end) = bytes.split_at(50);
+        server.write_all(begin).unwrap();
+        assert!(subscriber.receive(&mut buffer, |d| got.push(d)).unwrap());
+        server.write_all(end).unwrap();
+        assert!(!subscriber.receive(&mut buffer, |d| got.push(d)).unwrap());
+        let frame_bytes = frame.len();
+        assert_eq!(got, [Delivered { mark, frame_bytes }]);
+        let mut pong = [0; 6];
+        server.read_exact(&mut pong).unwrap();
+        assert_eq!(pong.to_vec(), masked(PONG, b""));
+    }
+}

@@ -1,0 +1,232 @@
+//! Publishers and subscribers in one epoll loop on one thread: it sends what is due, takes what
+//! arrives, checks it and measures how long it took. Nothing is allocated for a delivery.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use hdrhistogram::Histogram;
+
+use crate::checker::{Checker, Faults};
+use crate::poll::{Interest, Poll};
+use crate::publisher::Publisher;
+use crate::subscriber::{Delivered, Subscriber};
+
+/// Tokens from here on are publishers'.
+const PUBLISHERS: u64 = 1 << 32;
+/// How long nothing may happen before what is outstanding counts as lost.
+const STALL_MAX: Duration = Duration::from_secs(5);
+/// How often a stall is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Latencies are told apart up to this.
+const LATENCY_MAX_NS: u64 = 60_000_000_000;
+
+/// When the next request may be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// When everything before it has been delivered and answered.
+    OneAtATime,
+    /// The same, and not before so long after the one before.
+    Every(Duration),
+    /// As soon as its publisher's last one was answered.
+    Saturated,
+}
+
+/// What the loop counts.
+#[derive(Debug)]
+pub struct Tally {
+    /// Who got what.
+    pub checker: Checker,
+    /// When each event was begun, in ns, by stream and number.
+    sent_at: Vec<Vec<u64>>,
+    /// From publish to receive, in ns.
+    pub latency: Histogram<u64>,
+    /// Deliveries that arrived, each once.
+    pub delivered: u64,
+    /// Deliveries that were asked for.
+    pub expected: u64,
+    /// Bytes of the last event's frame.
+    pub frame_bytes: usize,
+}
+
+/// Everything that goes on in one run.
+#[derive(Debug)]
+pub struct Traffic {
+    poll: Poll,
+    subscribers: Vec<Subscriber>,
+    publishers: Vec<Publisher>,
+    pace: Pace,
+    /// Subscribers of each stream.
+    audience: u64,
+    /// The tally.
+    pub tally: Tally,
+    buffer: Vec<u8>,
+    began: Instant,
+    due: Instant,
+}
+
+impl Traffic {
+    /// Connects what is open already; `streams` and `audience` say how many streams there are and
+    /// how many subscribers each has.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn new(
+        subscribers: Vec<Subscriber>,
+        publishers: Vec<Publisher>,
+        pace: Pace,
+        checker: Checker,
+        (streams, audience): (usize, u64),
+    ) -> anyhow::Result<Self> {
+        let poll = Poll::new()?;
+        for (token, subscriber) in (0..).zip(&subscribers) {
+            poll.add(subscriber.stream(), token, Interest::Read)?;
+        }
+        for (token, publisher) in (PUBLISHERS..).zip(&publishers) {
+            poll.add(publisher.stream(), token, Interest::Changes)?;
+        }
+        let now = Instant::now();
+        Ok(Self {
+            poll,
+            subscribers,
+            publishers,
+            pace,
+            audience,
+            tally: Tally {
+                checker,
+                sent_at: vec![Vec::new(); streams],
+                latency: Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3)?,
+                delivered: 0,
+                expected: 0,
+                frame_bytes: 0,
+            },
+            buffer: vec![0; 256 * 1024],
+            began: now,
+            due: now,
+        })
+    }
+
+    /// Runs until every publisher has begun `limit` requests, or all it has, and everything was
+    /// answered and delivered; or until nothing happens any more.
+    ///
+    /// # Errors
+    /// If the server refuses or breaks the protocol.
+    pub fn run(&mut self, limit: usize) -> anyhow::Result<()> {
+        let mut last = Instant::now();
+        loop {
+            self.begin_due(limit)?;
+            if self.is_done(limit) {
+                return Ok(());
+            }
+            let now = Instant::now();
+            let wait = match self.due.checked_duration_since(now) {
+                Some(left) if !left.is_zero() => left.min(LOOK_EVERY),
+                _ => LOOK_EVERY,
+            };
+            let count = self.poll.wait(Some(wait))?;
+            for index in 0..count {
+                let (token, _) = self.poll.ready(index);
+                self.attend(token)?;
+            }
+            if count > 0 || self.due > now {
+                last = now;
+            } else if last.elapsed() > STALL_MAX {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Begins the count anew; what was published stays checked.
+    pub fn forget(&mut self) {
+        self.tally.latency.reset();
+        self.tally.delivered = 0;
+        self.tally.expected = 0;
+    }
+
+    /// What went wrong so far, if nothing comes any more.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.tally.checker.faults()
+    }
+
+    fn is_done(&self, limit: usize) -> bool {
+        self.tally.delivered >= self.tally.expected
+            && self
+                .publishers
+                .iter()
+                .all(|publisher| !publisher.is_waiting() && publisher.next(limit).is_none())
+    }
+
+    fn begin_due(&mut self, limit: usize) -> anyhow::Result<()> {
+        if let Pace::OneAtATime | Pace::Every(_) = self.pace {
+            let is_busy = self.publishers.iter().any(Publisher::is_waiting);
+            let is_early = self.due > Instant::now();
+            if is_busy || is_early || self.tally.delivered < self.tally.expected {
+                return Ok(());
+            }
+        }
+        let (began, audience) = (self.began, self.audience);
+        for publisher in &mut self.publishers {
+            let Some(post) = publisher.next(limit).filter(|_| !publisher.is_waiting()) else {
+                continue;
+            };
+            let sent = &mut self.tally.sent_at[post.first.stream as usize];
+            let now = nanoseconds(began.elapsed());
+            sent.extend(std::iter::repeat_n(now, post.events as usize));
+            self.tally.expected += u64::from(post.events) * audience;
+            publisher.begin()?;
+            match self.pace {
+                Pace::Saturated => {}
+                Pace::OneAtATime => break,
+                Pace::Every(pause) => {
+                    self.due += pause;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn attend(&mut self, token: u64) -> anyhow::Result<()> {
+        if let Some(publisher) = token.checked_sub(PUBLISHERS) {
+            let publisher = &mut self.publishers[usize::try_from(publisher)?];
+            publisher.go_on()?;
+            return Ok(());
+        }
+        let number = usize::try_from(token)?;
+        let Self {
+            tally,
+            subscribers,
+            buffer,
+            began,
+            ..
+        } = self;
+        let subscriber = &mut subscribers[number];
+        let mut now = None;
+        let open = subscriber.receive(buffer, |delivered| {
+            let now = *now.get_or_insert_with(|| nanoseconds(began.elapsed()));
+            tally.take(number, delivered, now);
+        });
+        if !open.with_context(|| format!("subscriber {number}"))? {
+            tally.checker.take_close();
+        }
+        Ok(())
+    }
+}
+
+impl Tally {
+    fn take(&mut self, subscriber: usize, delivered: Delivered, now: u64) {
+        let Delivered { mark, frame_bytes } = delivered;
+        if !self.checker.take(subscriber, mark) {
+            return;
+        }
+        self.delivered += 1;
+        self.frame_bytes = frame_bytes;
+        let sent = self.sent_at[mark.stream as usize].get(mark.number as usize);
+        let latency = now.saturating_sub(sent.copied().unwrap_or(now));
+        self.latency.saturating_record(latency.max(1));
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,33 @@
+//! What a channel needs to know of its app's configuration.
+
+use std::time::Duration;
+
+use crate::app::App;
+
+use super::History;
+
+/// What an app's configuration says about its channels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How much history is kept.
+    pub history: History,
+    /// Members of a presence channel at most.
+    pub presence_members: usize,
+    /// How long a cache channel remembers its last event.
+    pub cache_for: Duration,
+    /// Whether subscribers are told how many they are.
+    pub subscription_count: bool,
+}
+
+impl Settings {
+    /// The settings of an app's channels.
+    #[must_use]
+    pub fn of(app: &App, history: History) -> Self {
+        Self {
+            history,
+            presence_members: app.limits.presence_members,
+            cache_for: Duration::from_secs(u64::from(app.limits.cache_seconds)),
+            subscription_count: app.subscription_count,
+        }
+    }
+}
