@@ -87,8 +87,7 @@ impl Checker {
         let counter = subscriber * self.width as usize + column as usize;
         let next = &mut self.next[counter];
         if mark.number >= *next {
-            self.missing
-                .extend((*next..mark.number).map(|number| (counter, number)));
+            self.missing.extend((*next..mark.number).map(|number| (counter, number)));
             *next = mark.number + 1;
             return true;
         }
@@ -117,10 +116,7 @@ impl Checker {
                 lost += u64::from(length - self.next[counter]);
             }
         }
-        Faults {
-            lost,
-            ..self.faults
-        }
+        Faults { lost, ..self.faults }
     }
 }
 
@@ -146,31 +142,21 @@ mod tests {
     #[test]
     fn what_never_comes_is_lost_in_the_middle_and_at_the_end() {
         let faults = check([4, 1], &[(0, 0), (0, 2)]);
-        let expected = Faults {
-            lost: 3,
-            ..Faults::default()
-        };
+        let expected = Faults { lost: 3, ..Faults::default() };
         assert_eq!(faults, expected);
     }
 
     #[test]
     fn what_comes_again_is_duplicated() {
         let faults = check([2, 0], &[(0, 0), (0, 0), (0, 1), (0, 0)]);
-        let expected = Faults {
-            duplicated: 2,
-            ..Faults::default()
-        };
+        let expected = Faults { duplicated: 2, ..Faults::default() };
         assert_eq!(faults, expected);
     }
 
     #[test]
     fn what_comes_late_is_reordered_once_and_duplicated_after() {
         let faults = check([3, 0], &[(0, 2), (0, 0), (0, 1), (0, 1)]);
-        let expected = Faults {
-            reordered: 2,
-            duplicated: 1,
-            ..Faults::default()
-        };
+        let expected = Faults { reordered: 2, duplicated: 1, ..Faults::default() };
         assert_eq!(faults, expected);
     }
 
@@ -188,10 +174,7 @@ mod tests {
         assert!(!checker.take(1, mark(1, 1)));
         assert!(!checker.take(1, mark(9, 0)));
         assert!(checker.take(1, mark(1, 0)));
-        let expected = Faults {
-            strayed: 3,
-            ..Faults::default()
-        };
+        let expected = Faults { strayed: 3, ..Faults::default() };
         assert_eq!(checker.faults(), expected);
     }
 }

@@ -63,7 +63,8 @@ impl Dialect {
     pub fn subscribe(&self, channel: &str) -> Option<Vec<u8>> {
         match self {
             Self::Pusher(_) => {
-                let request = json!({ "event": "pusher:subscribe", "data": { "channel": channel } });
+                let request =
+                    json!({ "event": "pusher:subscribe", "data": { "channel": channel } });
                 Some(masked(TEXT, request.to_string().as_bytes()))
             }
             Self::Bare => None,
@@ -109,11 +110,8 @@ fn delivery(channel: &str, data: &str) -> impl Iterator<Item = u8> + use<> {
 fn post(out: &mut Vec<u8>, target: &str, body: &[u8]) {
     let mut head = format!("POST {target} HTTP/1.1\r\nhost: loadtest\r\n");
     let length = body.len();
-    write!(
-        head,
-        "content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
-    )
-    .expect("a String takes everything");
+    write!(head, "content-type: application/json\r\ncontent-length: {length}\r\n\r\n")
+        .expect("a String takes everything");
     out.extend_from_slice(head.as_bytes());
     out.extend_from_slice(body);
 }
@@ -130,10 +128,7 @@ mod tests {
     use crate::http::Message;
     use crate::mark::Mark;
 
-    const MARK: Mark = Mark {
-        stream: 0,
-        number: 1,
-    };
+    const MARK: Mark = Mark { stream: 0, number: 1 };
 
     #[test]
     fn a_delivery_of_a_hundred_bytes_is_a_frame_of_144() {

@@ -64,11 +64,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
         return Err(FrameError::TooLong);
     }
     let end = header + usize::try_from(length).map_err(|_| FrameError::TooLong)?;
-    Ok(bytes.get(header..end).map(|payload| Frame {
-        opcode: first & 0x0F,
-        payload,
-        bytes: end,
-    }))
+    Ok(bytes.get(header..end).map(|payload| Frame { opcode: first & 0x0F, payload, bytes: end }))
 }
 
 /// A client's frame of at most 65,535 bytes. The mask guards against proxies, of which there are
@@ -113,11 +109,8 @@ mod tests {
 
     #[test]
     fn what_follows_a_frame_is_left_alone() {
-        let two = [
-            &proto::websocket::text_frame("one")[..],
-            &proto::websocket::ping_frame(),
-        ]
-        .concat();
+        let two =
+            [&proto::websocket::text_frame("one")[..], &proto::websocket::ping_frame()].concat();
         let first = parse(&two).unwrap().unwrap();
         let second = parse(&two[first.bytes..]).unwrap().unwrap();
         assert_eq!((first.payload, second.opcode), (&b"one"[..], PING));
@@ -139,11 +132,7 @@ mod tests {
             let frame = masked(TEXT, &payload);
             let header = if length > 125 { 4 } else { 2 };
             let (mask, body) = frame[header..].split_at(4);
-            let plain: Vec<u8> = body
-                .iter()
-                .zip(mask.iter().cycle())
-                .map(|(b, m)| b ^ m)
-                .collect();
+            let plain: Vec<u8> = body.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m).collect();
             assert_eq!(plain, payload);
         }
     }

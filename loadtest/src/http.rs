@@ -20,11 +20,7 @@ impl<'a> Message<'a> {
         let head = std::str::from_utf8(&bytes[..start]).ok()?;
         let length = header(head, "content-length").and_then(|value| value.parse().ok());
         let end = start + length.unwrap_or(0usize);
-        bytes.get(start..end).map(|body| Self {
-            head,
-            body,
-            bytes: end,
-        })
+        bytes.get(start..end).map(|body| Self { head, body, bytes: end })
     }
 
     /// The second word of the first line: a request's path, an answer's status.

@@ -1,3 +1,222 @@
-//! The bundled load test.
+//! `handbell-loadtest`: what a broker costs beside the bare system calls, measured in one run.
+//!
+//! Without `--url` it starts the servers itself, one after the other and round about, each on a core
+//! of its own. Everything is on 127.0.0.0/8, bounded in count and time, and stops by itself.
 
-fn main() {}
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, Parser, Subcommand};
+use proto::app::Secret;
+
+use crate::client::Opener;
+use crate::dialect::{Credentials, Dialect};
+use crate::progress::Progress;
+use crate::report::{Machine, Report, Round, Series};
+use crate::scenario::{Bench, Scenario, fan_out, idle, publish};
+use crate::server::{Kind, Running, Target};
+
+mod bare;
+mod checker;
+mod client;
+mod dialect;
+mod frame;
+mod http;
+mod mark;
+mod poll;
+mod process;
+mod progress;
+mod publisher;
+mod report;
+mod scenario;
+mod server;
+mod subscriber;
+mod traffic;
+
+/// Measures Handbell, or another server that speaks Pusher's protocol, beside a server that makes
+/// nothing but the system calls.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Connections that do nothing: memory, CPU per connect, CPU while idle.
+    Idle {
+        #[command(flatten)]
+        idle: idle::Idle,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// One channel with many subscribers: CPU and time per delivery.
+    FanOut {
+        #[command(flatten)]
+        fan_out: fan_out::FanOut,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Many channels with few subscribers: CPU and time per publish.
+    Publish {
+        #[command(flatten)]
+        publish: publish::Publish,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// The bare server.
+    #[command(hide = true)]
+    Bare { address: SocketAddr },
+    /// Becomes a program that ends with its parent.
+    #[command(hide = true)]
+    Leash {
+        #[arg(long)]
+        core: Option<usize>,
+        #[arg(last = true, required = true)]
+        program: Vec<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Options {
+    /// The servers that are started and take turns.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "bare,handbell")]
+    servers: Vec<Kind>,
+    /// How often each server is measured; medians are reported.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// The program of the broker; by default `handbell` beside this one.
+    #[arg(long, value_name = "PATH")]
+    server: Option<PathBuf>,
+    /// Measure a server that runs already on a loopback address, such as http://127.0.0.1:6001.
+    #[arg(long, conflicts_with_all = ["servers", "server"])]
+    url: Option<String>,
+    /// Its process, to see what it uses.
+    #[arg(long, requires = "url")]
+    pid: Option<u32>,
+    /// Its app's id.
+    #[arg(long, default_value = "app-id")]
+    app_id: String,
+    /// Its app's key.
+    #[arg(long, default_value = "app-key")]
+    key: String,
+    /// Its app's secret.
+    #[arg(long, default_value = "app-secret")]
+    secret: String,
+    /// Write a report as JSON to this file, or to standard output (-).
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("handbell-loadtest: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// True if every delivery went right.
+fn run(command: Command) -> anyhow::Result<bool> {
+    let (scenario, options) = match command {
+        Command::Idle { idle, options } => (Scenario::Idle(idle), options),
+        Command::FanOut { fan_out, options } => (Scenario::FanOut(fan_out), options),
+        Command::Publish { publish, options } => (Scenario::Publish(publish), options),
+        Command::Bare { address } => return bare::serve(address).map(|()| true),
+        Command::Leash { core, program } => return Err(server::leash(core, &program)),
+    };
+    bare::raise_descriptor_limit();
+    let machine = Machine::this();
+    let servers = match options.target()? {
+        Some(target) => measure(&scenario, &options, &Place::There(target))?,
+        None => measure(&scenario, &options, &Place::here()?)?,
+    };
+    let report = Report::new(machine, scenario, servers);
+    let is_piped = options.json.as_deref().is_some_and(|path| path.as_os_str() == "-");
+    if !is_piped {
+        print!("{}", report.table());
+    }
+    if let Some(path) = &options.json {
+        report.write(path)?;
+    }
+    Ok(report.is_clean())
+}
+
+/// Where the servers are.
+enum Place {
+    /// Elsewhere on this machine, running already.
+    There(Target),
+    /// Started by us, on this core.
+    Here(Option<usize>),
+}
+
+impl Place {
+    /// Shares the cores out: one for the servers, another for this process.
+    fn here() -> anyhow::Result<Self> {
+        let cores = server::two_cores();
+        if let Some((_, mine)) = cores {
+            server::pin(mine)?;
+        }
+        Ok(Self::Here(cores.map(|(servers, _)| servers)))
+    }
+}
+
+/// Runs the scenario against the servers in turn, several times.
+fn measure(scenario: &Scenario, options: &Options, place: &Place) -> anyhow::Result<Vec<Series>> {
+    let kinds = match place {
+        Place::There(_) => &[Kind::Running][..],
+        Place::Here(_) => &options.servers,
+    };
+    let total = u64::from(options.rounds) * kinds.len() as u64;
+    let mut bench = Bench { opener: Opener::default(), progress: Progress::new(total) };
+    let mut series: Vec<(Kind, Vec<Round>)> = kinds.iter().map(|&k| (k, Vec::new())).collect();
+    for number in 1..=options.rounds {
+        for (kind, rounds) in &mut series {
+            bench.progress.begin(&format!("round {number}, {kind}"));
+            let round = match place {
+                Place::There(target) => scenario.run(&mut bench, target),
+                Place::Here(core) => {
+                    // A new process each time: memory is compared with an empty server's.
+                    let running = Running::start(*kind, options.server.as_ref(), *core)?;
+                    scenario.run(&mut bench, running.target())
+                }
+            };
+            let round = round.with_context(|| format!("round {number}, {kind}"))?;
+            let main = round.figures.first();
+            let main = main.map(|figure| format!("{}: {:.2}", figure.name, figure.value));
+            bench.progress.end(&main.unwrap_or_default());
+            rounds.push(round);
+        }
+    }
+    bench.progress.clear();
+    let sum = |(kind, rounds)| Series::new(kind, rounds);
+    Ok(series.into_iter().map(sum).collect())
+}
+
+impl Options {
+    /// The server that runs already, if one was named.
+    fn target(&self) -> anyhow::Result<Option<Target>> {
+        let Some(url) = &self.url else {
+            return Ok(None);
+        };
+        let host = url.strip_prefix("http://").unwrap_or(url);
+        let address: SocketAddr = host.trim_end_matches('/').parse().with_context(|| {
+            format!("--url is an address and a port, such as http://127.0.0.1:6001, not {url}")
+        })?;
+        let is_near = address.ip().is_loopback();
+        ensure!(is_near, "only loopback addresses are put under load, not {address}");
+        let credentials = Credentials {
+            app_id: self.app_id.clone(),
+            key: self.key.clone(),
+            secret: Secret::new(&*self.secret),
+        };
+        let (dialect, pid) = (Dialect::Pusher(credentials), self.pid);
+        Ok(Some(Target { address, dialect, pid }))
+    }
+}

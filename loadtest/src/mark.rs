@@ -23,10 +23,7 @@ impl Mark {
         let Self { stream, number } = self;
         let mut data = format!("~{stream:04}.{number:09}~");
         debug_assert_eq!(data.len(), MARK_BYTES);
-        data.extend(std::iter::repeat_n(
-            'x',
-            bytes.saturating_sub(MARK_BYTES),
-        ));
+        data.extend(std::iter::repeat_n('x', bytes.saturating_sub(MARK_BYTES)));
         data
     }
 
@@ -38,9 +35,8 @@ impl Mark {
             return Some(mark);
         }
         let starts = (0..message.len()).filter(|&start| message[start] == b'~');
-        let (start, mark) = starts
-            .filter_map(|start| Some((start, Self::parse(&message[start..])?)))
-            .next()?;
+        let (start, mark) =
+            starts.filter_map(|start| Some((start, Self::parse(&message[start..])?))).next()?;
         *hint = start;
         Some(mark)
     }
@@ -49,10 +45,7 @@ impl Mark {
         let inner = bytes.get(..MARK_BYTES)?.strip_prefix(b"~")?;
         let inner = inner.strip_suffix(b"~")?;
         let (stream, number) = inner.split_at(STREAM_DIGITS);
-        Some(Self {
-            stream: digits(stream)?,
-            number: digits(number.strip_prefix(b".")?)?,
-        })
+        Some(Self { stream: digits(stream)?, number: digits(number.strip_prefix(b".")?)? })
     }
 }
 
@@ -69,10 +62,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_found_wherever_it_is_and_faster_the_second_time() {
-        let mark = Mark {
-            stream: 7,
-            number: 123_456_789,
-        };
+        let mark = Mark { stream: 7, number: 123_456_789 };
         let data = mark.data(100);
         assert_eq!(data.len(), 100);
         let message = format!(r#"{{"channel":"~c","data":"{data}"}}"#);

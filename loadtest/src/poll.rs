@@ -1,6 +1,7 @@
 //! Readiness of many sockets at once: a thin layer over epoll that the client and the bare server
 //! share. It knows sockets by a token and nothing of what they carry.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -24,10 +25,15 @@ pub enum Interest {
 }
 
 /// A set of watched sockets. A socket leaves the set when it is closed.
-#[derive(Debug)]
 pub struct Poll {
     epoll: OwnedFd,
     events: Vec<Event>,
+}
+
+impl fmt::Debug for Poll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Poll").finish_non_exhaustive()
+    }
 }
 
 impl Poll {

@@ -44,10 +44,7 @@ pub fn memory(pid: u32) -> anyhow::Result<Memory> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
         .with_context(|| format!("the memory of process {pid} cannot be looked at"))?;
     let field = |name| kilobytes(&text, name).with_context(|| format!("smaps has no {name}"));
-    Ok(Memory {
-        pss: field("Pss:")?,
-        private: field("Private_Clean:")? + field("Private_Dirty:")?,
-    })
+    Ok(Memory { pss: field("Pss:")?, private: field("Private_Clean:")? + field("Private_Dirty:")? })
 }
 
 fn on_cpu(schedstat: &str) -> Option<u64> {

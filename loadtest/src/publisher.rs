@@ -30,17 +30,19 @@ pub struct Post {
 
 impl Script {
     /// Adds a request that publishes `events` events of `size` bytes of data to a channel.
-    pub fn push(&mut self, target: &Target, channel: &str, (first, events): (Mark, u32), size: usize) {
+    pub fn push(
+        &mut self,
+        target: &Target,
+        channel: &str,
+        (first, events): (Mark, u32),
+        size: usize,
+    ) {
         let data: Vec<String> = (first.number..first.number + events)
             .map(|number| Mark { number, ..first }.data(size))
             .collect();
         let start = self.bytes.len();
         target.dialect.publish(&mut self.bytes, channel, &data);
-        self.posts.push(Post {
-            bytes: start..self.bytes.len(),
-            first,
-            events,
-        });
+        self.posts.push(Post { bytes: start..self.bytes.len(), first, events });
     }
 
     /// How many requests it has.
@@ -72,14 +74,7 @@ impl Publisher {
         let stream = TcpStream::connect(target.address).context("cannot connect to publish")?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        Ok(Self {
-            stream,
-            script,
-            begun: 0,
-            unsent: 0..0,
-            is_waiting: false,
-            answer: Vec::new(),
-        })
+        Ok(Self { stream, script, begun: 0, unsent: 0..0, is_waiting: false, answer: Vec::new() })
     }
 
     /// The socket, to watch.

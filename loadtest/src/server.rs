@@ -69,7 +69,11 @@ impl Running {
     ///
     /// # Errors
     /// If the program is not there, ends, or does not serve in time.
-    pub fn start(kind: Kind, program: Option<&PathBuf>, core: Option<usize>) -> anyhow::Result<Self> {
+    pub fn start(
+        kind: Kind,
+        program: Option<&PathBuf>,
+        core: Option<usize>,
+    ) -> anyhow::Result<Self> {
         let me = std::env::current_exe()?;
         let address = free_address()?;
         let mut command = Command::new(&me);
@@ -94,11 +98,7 @@ impl Running {
         command.env_clear().stdin(Stdio::null());
         command.stdout(Stdio::null());
         let child = command.spawn().context("the server cannot be started")?;
-        let target = Target {
-            address,
-            dialect,
-            pid: Some(child.id()),
-        };
+        let target = Target { address, dialect, pid: Some(child.id()) };
         let mut running = Self { child, target };
         running.wait(kind)?;
         Ok(running)
@@ -137,13 +137,7 @@ fn settings(address: SocketAddr) -> Vec<String> {
     let mut arguments = vec!["serve".to_owned()];
     let listen = format!("server.listen={address}");
     let drain = "drain.delay=0s";
-    for setting in [
-        &listen,
-        "admin.listen=127.0.0.1:0",
-        "log.level=warn",
-        drain,
-        APP,
-    ] {
+    for setting in [&listen, "admin.listen=127.0.0.1:0", "log.level=warn", drain, APP] {
         arguments.extend(["--set".to_owned(), setting.to_owned()]);
     }
     arguments

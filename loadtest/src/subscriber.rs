@@ -32,11 +32,7 @@ impl Subscriber {
     /// Takes over a connection that does not block.
     #[must_use]
     pub const fn new(stream: TcpStream) -> Self {
-        Self {
-            stream: Some(stream),
-            rest: Vec::new(),
-            hint: 0,
-        }
+        Self { stream: Some(stream), rest: Vec::new(), hint: 0 }
     }
 
     /// The socket, to watch.
@@ -78,10 +74,7 @@ impl Subscriber {
             unread = &unread[frame.bytes..];
             match frame.opcode {
                 TEXT => match Mark::find(frame.payload, &mut self.hint) {
-                    Some(mark) => report(Delivered {
-                        mark,
-                        frame_bytes: frame.bytes,
-                    }),
+                    Some(mark) => report(Delivered { mark, frame_bytes: frame.bytes }),
                     None => answer(stream, frame.payload)?,
                 },
                 PING => send(stream, &masked(PONG, frame.payload))?,
@@ -129,10 +122,7 @@ mod tests {
     #[test]
     fn frames_are_put_together_and_pings_answered() {
         let (mut server, mut subscriber) = pair();
-        let mark = Mark {
-            stream: 1,
-            number: 2,
-        };
+        let mark = Mark { stream: 1, number: 2 };
         let frame = text_frame(&mark.data(100));
         let bytes = [&ping_frame()[..], &frame, &close_frame(4200, "bye")].concat();
         let (mut buffer, mut got) = (vec![0; 512], Vec::new());

@@ -112,6 +112,7 @@ impl Traffic {
     /// If the server refuses or breaks the protocol.
     pub fn run(&mut self, limit: usize) -> anyhow::Result<()> {
         let mut last = Instant::now();
+        self.due = self.due.max(last);
         loop {
             self.begin_due(limit)?;
             if self.is_done(limit) {
@@ -193,13 +194,7 @@ impl Traffic {
             return Ok(());
         }
         let number = usize::try_from(token)?;
-        let Self {
-            tally,
-            subscribers,
-            buffer,
-            began,
-            ..
-        } = self;
+        let Self { tally, subscribers, buffer, began, .. } = self;
         let subscriber = &mut subscribers[number];
         let mut now = None;
         let open = subscriber.receive(buffer, |delivered| {

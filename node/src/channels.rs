@@ -358,3 +358,6 @@ impl Channels {
         self.0.slots[slot.index()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

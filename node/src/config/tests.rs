@@ -1,1 +1,130 @@
+//! What a configuration may say, and what is answered when it is wrong.
 
+use std::collections::BTreeMap;
+
+use super::*;
+
+fn source(text: &str) -> (tempfile::TempDir, Source) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("handbell.toml");
+    std::fs::write(&path, text).unwrap();
+    (directory, Source { path: Some(path), ..Source::default() })
+}
+
+fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[track_caller]
+fn check_error(text: &str, expected: &[&str]) {
+    let (_directory, source) = source(text);
+    let error = source.load().and_then(|config| config.check()).unwrap_err().to_string();
+    for part in expected {
+        assert!(error.contains(part), "{error:?} does not say {part:?}");
+    }
+}
+
+const APP: &str = "[[apps]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"\n";
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_nearest_key() {
+    check_error(
+        "[server]\nlisten = \"0.0.0.0:1\"\nlissten = 1\n",
+        &["handbell.toml:3:", "`lissten`", "did you mean `listen`?"],
+    );
+    check_error("[histroy]\n", &[":1:", "did you mean `history`?"]);
+    check_error(
+        &format!("{APP}[apps.limits]\nevent_byte = 1\n"),
+        &[":6:", "did you mean `event_bytes`?"],
+    );
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_line() {
+    check_error("[drain]\ndelay = \"5 parsecs\"\n", &[":2:", "write `250ms`, `5s`, `2m` or `1h`"]);
+    check_error("[server]\nlisten = \"nowhere\"\n", &[":2:", "socket address"]);
+    check_error("[server\n", &[":1:"]);
+    check_error("", &["no app is configured", "handbell app create"]);
+}
+
+#[test]
+fn rules_of_apps_are_checked() {
+    check_error(&format!("{APP}{APP}"), &["two apps have the id `a`"]);
+    check_error(&format!("{APP}{}", APP.replace("\"a\"", "\"b\"")), &["two apps have the key `k`"]);
+    check_error("[[apps]]\nid = \"a\"\nkey = \"k\"\n", &["`secret` is missing"]);
+    check_error(&format!("{APP}secrets = [\"x\"]\n"), &["not both"]);
+    check_error(&APP.replace("\"s\"", "\"\""), &["a secret is empty"]);
+    check_error(&format!("{APP}origins = [\"example.com\"]\n"), &["is not an origin"]);
+    check_error(
+        &format!("{APP}[apps.limits]\nconnections = 0\n"),
+        &["limits.connections must be at least 1"],
+    );
+    check_error(
+        &format!("{APP}[[apps.webhooks]]\nurl = \"http://127.0.0.1/\"\n"),
+        &["127.0.0.1 is not globally reachable", "allow_private_address"],
+    );
+    check_error(
+        &format!(
+            "{APP}[[apps.webhooks]]\nurl = \"https://x.example/\"\nevents = [\"member_aded\"]\n"
+        ),
+        &[":7:", "member_added"],
+    );
+}
+
+#[test]
+fn the_environment_goes_over_the_file_and_flags_over_both() {
+    let (_directory, mut source) =
+        source("[drain]\ndelay = \"1s\"\nwindow = \"2s\"\n[log]\nlevel = \"warn\"\n");
+    source.variables = variables(&[
+        ("HANDBELL__DRAIN__WINDOW", "3s"),
+        ("HANDBELL__LOG__LEVEL", "debug"),
+        ("HANDBELL__HISTORY__EVENTS", "7"),
+        ("HANDBELL_PORT", "tcp://10.0.0.1:80"),
+    ]);
+    source.flags = vec![("log.level".into(), "error".into())];
+    let config = source.load().unwrap();
+    assert_eq!(config.drain.delay.to_string(), "1s");
+    assert_eq!(config.drain.window.to_string(), "3s");
+    assert_eq!(config.history.events, 7);
+    assert_eq!(config.log.level, "error");
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let error = |name: &str, value: &str| {
+        let variables = variables(&[(name, value)]);
+        Source { variables, ..Source::default() }.load().unwrap_err().to_string()
+    };
+    assert!(
+        error("HANDBELL__SERVER__LISTN", "x")
+            .contains("HANDBELL__SERVER__LISTN: there is no key `listn`")
+    );
+    assert!(error("HANDBELL__HISTORY__EVENTS", "many").contains("HANDBELL__HISTORY__EVENTS"));
+    let link = error("HANDBELL__SERVER__LISTEN", "tcp://10.0.0.1:80");
+    assert!(link.contains("Kubernetes service link") && link.contains("enableServiceLinks"));
+    assert!(error("PUSHER_APP_ID", "1").contains("PUSHER_APP_KEY: it is not set"));
+}
+
+#[test]
+fn an_app_is_read_from_the_variables_of_pusher_soketi_and_reverb() {
+    for prefix in ["PUSHER_APP", "SOKETI_DEFAULT_APP", "REVERB_APP"] {
+        let names = ["ID", "KEY", "SECRET"].map(|part| format!("{prefix}_{part}"));
+        let pairs: BTreeMap<String, String> =
+            names.into_iter().zip(["9", "key9", "secret9"].map(String::from)).collect();
+        // The cluster means nothing here and is no error.
+        let mut variables = variables(&[("PUSHER_APP_CLUSTER", "us3")]);
+        variables.extend(pairs);
+        let apps = Source { variables, ..Source::default() }.load().unwrap().check().unwrap();
+        assert_eq!((apps[0].id.as_str(), apps[0].key.as_str()), ("9", "key9"));
+        assert_eq!(apps[0].secrets[0].expose(), "secret9");
+    }
+}
+
+#[test]
+fn the_printed_configuration_reads_back_and_hides_secrets() {
+    let printed = Config::dev(1, 2).to_toml().unwrap();
+    assert!(!printed.contains("app-secret"));
+    let again: Config = toml::from_str(&printed).unwrap();
+    assert_eq!(again.server.listen.port(), 1);
+    assert_eq!(again.check().unwrap().len(), 1);
+}

@@ -118,9 +118,13 @@ fn public_channels_need_no_auth_and_data_may_be_a_string() {
             (join other Subscriber(None))
         "#]],
     );
-    check(&mut client, r#"{"event":"pusher:unsubscribe","data":{"channel":"room"}}"#, expect![[r#"
+    check(
+        &mut client,
+        r#"{"event":"pusher:unsubscribe","data":{"channel":"room"}}"#,
+        expect![[r#"
         (unsubscribe room)
-    "#]]);
+    "#]],
+    );
     check(&mut client, r#"{"event":"pusher:unsubscribe","data":{"channel":"room"}}"#, expect![]);
 }
 
@@ -129,16 +133,20 @@ fn guarded_channels_are_joined_with_their_signature_only() {
     let mut client = Client::new(app());
     expect![[r#"
         (join private-room Subscriber(None))
-    "#]].assert_eq(&client.subscribe("private-room", None));
+    "#]]
+    .assert_eq(&client.subscribe("private-room", None));
     expect![[r#"
         (join private-encrypted-room Subscriber(None))
-    "#]].assert_eq(&client.subscribe("private-encrypted-room", None));
+    "#]]
+    .assert_eq(&client.subscribe("private-encrypted-room", None));
     expect![[r#"
         (join user:42 Subscriber(None))
-    "#]].assert_eq(&client.subscribe("user:42", None));
+    "#]]
+    .assert_eq(&client.subscribe("user:42", None));
     expect![[r#"
         (join presence-room as 10 no info)
-    "#]].assert_eq(&client.subscribe("presence-room", Some(r#"{"user_id":10}"#)));
+    "#]]
+    .assert_eq(&client.subscribe("presence-room", Some(r#"{"user_id":10}"#)));
     for channel in ["private-x", "presence-x", "private-cache-x", "presence-cache-x", "system:x"] {
         for auth in ["", "key:", "key:00", "other:00", "key", "key:\u{e9}"] {
             let request = serde_json::json!({
@@ -200,24 +208,48 @@ fn names_and_limits_are_refused_with_the_channel_and_the_reason() {
     let subscribe = |channel: &str| {
         format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#)
     };
-    check(&mut client, &subscribe("room"), expect![[r#"
+    check(
+        &mut client,
+        &subscribe("room"),
+        expect![[r#"
         (join room Subscriber(None))
-    "#]]);
-    check(&mut client, &subscribe("room2"), expect![[r#"
+    "#]],
+    );
+    check(
+        &mut client,
+        &subscribe("room2"),
+        expect![[r#"
         {"event":"pusher:subscription_error","channel":"room2","data":{"type":"LimitReached","error":"channels of a connection: the limit is 1 (limit `channels_per_connection`)","status":4100}}
-    "#]]);
-    check(&mut client, &subscribe("room-too-long"), expect![[r#"
+    "#]],
+    );
+    check(
+        &mut client,
+        &subscribe("room-too-long"),
+        expect![[r#"
         {"event":"pusher:subscription_error","channel":"room-too-long","data":{"type":"LimitReached","error":"the channel name has 13 bytes, the limit is 10 (limit `channel_name_bytes`)","status":4009}}
-    "#]]);
-    check(&mut client, &subscribe("ro om"), expect![[r#"
+    "#]],
+    );
+    check(
+        &mut client,
+        &subscribe("ro om"),
+        expect![[r#"
         {"event":"pusher:subscription_error","channel":"ro om","data":{"type":"InvalidRequest","error":"the channel name has a character that is not allowed at byte 2; allowed: A-Z a-z 0-9 _ - = @ , . ; :","status":400}}
-    "#]]);
-    check(&mut client, &subscribe("hall"), expect![[r#"
+    "#]],
+    );
+    check(
+        &mut client,
+        &subscribe("hall"),
+        expect![[r#"
         {"event":"pusher:subscription_error","channel":"hall","data":{"type":"InvalidRequest","error":"this app has no channels of that name","status":400}}
-    "#]]);
-    check(&mut client, &subscribe("room"), expect![[r#"
+    "#]],
+    );
+    check(
+        &mut client,
+        &subscribe("room"),
+        expect![[r#"
         (join room Subscriber(None))
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -232,22 +264,42 @@ fn client_events_are_for_subscribers_of_guarded_channels() {
             (publish private-room client-x Json("{\"k\": 1}"))
         "#]],
     );
-    check(&mut client, r#"{"event":"client-x","channel":"room","data":1}"#, expect![[r#"
+    check(
+        &mut client,
+        r#"{"event":"client-x","channel":"room","data":1}"#,
+        expect![[r#"
         {"event":"pusher:error","data":{"code":4301,"message":"client events are for private and presence channels"}}
-    "#]]);
-    check(&mut client, r#"{"event":"client-x","channel":"private-other","data":1}"#, expect![[r#"
+    "#]],
+    );
+    check(
+        &mut client,
+        r#"{"event":"client-x","channel":"private-other","data":1}"#,
+        expect![[r#"
         {"event":"pusher:error","data":{"code":4301,"message":"a client event needs a channel that you are subscribed to"}}
-    "#]]);
-    check(&mut client, r#"{"event":"client-x","data":1}"#, expect![[r#"
+    "#]],
+    );
+    check(
+        &mut client,
+        r#"{"event":"client-x","data":1}"#,
+        expect![[r#"
         {"event":"pusher:error","data":{"code":4301,"message":"a client event needs a `channel`"}}
-    "#]]);
-    check(&mut client, r#"{"event":"my-client-x","channel":"private-room","data":1}"#, expect![[r#"
+    "#]],
+    );
+    check(
+        &mut client,
+        r#"{"event":"my-client-x","channel":"private-room","data":1}"#,
+        expect![[r#"
         {"event":"pusher:error","data":{"code":4300,"message":"clients can send `pusher:` requests and `client-` events"}}
-    "#]]);
+    "#]],
+    );
     client.app.client_events = false;
-    check(&mut client, r#"{"event":"client-x","channel":"private-room"}"#, expect![[r#"
+    check(
+        &mut client,
+        r#"{"event":"client-x","channel":"private-room"}"#,
+        expect![[r#"
         {"event":"pusher:error","data":{"code":4301,"message":"client events: not enabled for this app (set `client_events = true`)"}}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -259,9 +311,13 @@ fn client_events_are_limited_in_rate_and_size() {
     assert!(client.send(&event(&"x".repeat(10_239))).contains("4301"));
     let accepted = (0..30).filter(|_| client.send(&event("y")).starts_with("(publish")).count();
     assert_eq!(accepted, 10);
-    check(&mut client, &event("y"), expect![[r#"
+    check(
+        &mut client,
+        &event("y"),
+        expect![[r#"
         {"event":"pusher:error","data":{"code":4301,"message":"client events from this connection: the limit is 10 a second (limit `client_events_per_second`)"}}
-    "#]]);
+    "#]],
+    );
     client.wait(1);
     assert!(client.send(&event("y")).starts_with("(publish"));
 }
@@ -298,9 +354,13 @@ fn what_a_client_may_not_say_is_an_error_and_the_connection_stays() {
         assert_eq!(answer.lines().count(), 1, "{short}: {answer}");
     }
     assert!(client.apply(Input::Binary).contains("4300"));
-    check(&mut client, r#"{"event":"pusher:ping","data":{}}"#, expect![[r#"
+    check(
+        &mut client,
+        r#"{"event":"pusher:ping","data":{}}"#,
+        expect![[r#"
         {"event":"pusher:pong","data":{}}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -321,17 +381,20 @@ fn a_silent_client_is_pinged_and_then_closed() {
     expect![[r#"
         (ping frame)
         {"event":"pusher:ping","data":{}}
-    "#]].assert_eq(&client.apply(Input::Timer));
+    "#]]
+    .assert_eq(&client.apply(Input::Timer));
     client.wait(29);
     client.apply(Input::Alive { is_pong: true });
     client.wait(120);
     expect![[r#"
         (ping frame)
-    "#]].assert_eq(&client.apply(Input::Timer));
+    "#]]
+    .assert_eq(&client.apply(Input::Timer));
     client.wait(30);
     expect![[r#"
         (close 4201 the client did not answer a ping in time)
-    "#]].assert_eq(&client.apply(Input::Timer));
+    "#]]
+    .assert_eq(&client.apply(Input::Timer));
 }
 
 #[test]
@@ -343,24 +406,31 @@ fn a_signed_in_user_has_a_channel_and_joins_presence_without_channel_data() {
         {"event":"pusher:signin_success","data":{"user_data":"{\"id\":\"ana\",\"user_info\":{\"n\":1}}"}}
         (join #server-to-user-ana SignedIn)
     "#]].assert_eq(&client.sign_in(r#"{"id":"ana","user_info":{"n":1}}"#));
-    check(&mut client, own, expect![[r#"
+    check(
+        &mut client,
+        own,
+        expect![[r#"
         (join #server-to-user-ana Subscriber(None))
-    "#]]);
+    "#]],
+    );
     let other = r##"{"event":"pusher:subscribe","data":{"channel":"#server-to-user-ben"}}"##;
     assert!(client.send(other).contains(r#""type":"AuthError""#));
     expect![[r#"
         (join presence-room as ana {"n":1})
-    "#]].assert_eq(&client.subscribe("presence-room", None));
+    "#]]
+    .assert_eq(&client.subscribe("presence-room", None));
     expect![[r#"
         {"event":"pusher:signin_success","data":{"user_data":"{\"id\":\"ana\"}"}}
-    "#]].assert_eq(&client.sign_in(r#"{"id":"ana"}"#));
+    "#]]
+    .assert_eq(&client.sign_in(r#"{"id":"ana"}"#));
     expect![[r#"
         {"event":"pusher:error","data":{"code":4009,"message":"the connection is signed in as another user"}}
     "#]].assert_eq(&client.sign_in(r#"{"id":"ben"}"#));
     expect![[r#"
         {"event":"pusher:error","data":{"code":4009,"message":"You got disconnected by the app."}}
         (close 4009 You got disconnected by the app.)
-    "#]].assert_eq(&client.apply(Input::Signal(Signal::Terminated)));
+    "#]]
+    .assert_eq(&client.apply(Input::Signal(Signal::Terminated)));
 }
 
 #[test]
@@ -368,9 +438,13 @@ fn a_signin_with_a_bad_signature_or_id_is_an_error() {
     let mut client = Client::new(app());
     let forged =
         r#"{"event":"pusher:signin","data":{"auth":"key:00","user_data":"{\"id\":\"ana\"}"}}"#;
-    check(&mut client, forged, expect![[r#"
+    check(
+        &mut client,
+        forged,
+        expect![[r#"
         {"event":"pusher:error","data":{"code":4009,"message":"the signature is wrong: it must cover this socket id, this channel and the same data"}}
-    "#]]);
+    "#]],
+    );
     for user_data in [r#"{"id":""}"#, r#"{"id":7}"#, "{}", "null", "x"] {
         let answer = client.sign_in(user_data);
         assert!(answer.starts_with(r#"{"event":"pusher:error","data":{"code":4009"#), "{answer}");

@@ -1,0 +1,173 @@
+//! What can be measured. A scenario runs against one server at a time and returns figures; which
+//! servers, and how often, is not its business.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::checker::Faults;
+use crate::client::Opener;
+use crate::process;
+use crate::progress::Progress;
+use crate::report::Round;
+use crate::server::Target;
+use crate::subscriber::Subscriber;
+use crate::traffic::Traffic;
+
+pub mod fan_out;
+pub mod idle;
+pub mod publish;
+
+/// One of them, with its parameters.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "name", rename_all = "kebab-case")]
+pub enum Scenario {
+    /// Connections that do nothing.
+    Idle(idle::Idle),
+    /// One channel with many subscribers.
+    FanOut(fan_out::FanOut),
+    /// Many channels with few subscribers.
+    Publish(publish::Publish),
+}
+
+/// What a scenario works with.
+#[derive(Debug)]
+pub struct Bench {
+    /// Opens connections.
+    pub opener: Opener,
+    /// Shows how far it is.
+    pub progress: Progress,
+}
+
+impl Scenario {
+    /// Runs it once.
+    ///
+    /// # Errors
+    /// If the server or the load test fails; deliveries that go wrong are figures.
+    pub fn run(&self, bench: &mut Bench, target: &Target) -> anyhow::Result<Round> {
+        match self {
+            Self::Idle(idle) => idle.run(bench, target),
+            Self::FanOut(fan_out) => fan_out.run(bench, target),
+            Self::Publish(publish) => publish.run(bench, target),
+        }
+    }
+
+    /// What it does, for people.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self {
+            Self::Idle(idle) => idle.title(),
+            Self::FanOut(fan_out) => fan_out.title(),
+            Self::Publish(publish) => publish.title(),
+        }
+    }
+}
+
+impl Bench {
+    /// Opens connections to these channels.
+    fn open(&mut self, target: &Target, channels: &[String]) -> anyhow::Result<Vec<TcpStream>> {
+        let (progress, total) = (&self.progress, channels.len());
+        self.opener.open(target, channels, |opened| {
+            progress.say(&format!("{opened} of {total} connections"));
+        })
+    }
+
+    /// Opens subscribers of these channels.
+    fn subscribe(
+        &mut self,
+        target: &Target,
+        channels: &[String],
+    ) -> anyhow::Result<Vec<Subscriber>> {
+        let streams = self.open(target, channels)?;
+        Ok(streams.into_iter().map(Subscriber::new).collect())
+    }
+}
+
+/// CPU time and wall time from a moment on.
+struct Usage {
+    pid: Option<u32>,
+    server: Duration,
+    client: Duration,
+    began: Instant,
+}
+
+/// What was used between two moments.
+struct Used {
+    /// By the server, if it may be looked at.
+    server: Option<Duration>,
+    client: Duration,
+    wall: Duration,
+}
+
+impl Usage {
+    fn begin(pid: Option<u32>) -> anyhow::Result<Self> {
+        Ok(Self {
+            pid,
+            server: pid.map(process::cpu).transpose()?.unwrap_or_default(),
+            client: process::cpu(std::process::id())?,
+            began: Instant::now(),
+        })
+    }
+
+    fn end(&self) -> anyhow::Result<Used> {
+        let wall = self.began.elapsed();
+        let server = self.pid.map(process::cpu).transpose()?;
+        Ok(Used {
+            server: server.map(|server| server.saturating_sub(self.server)),
+            client: process::cpu(std::process::id())?.saturating_sub(self.client),
+            wall,
+        })
+    }
+}
+
+/// Warms up, measures, and writes down the figures that fan-out and publish share; `per` says what
+/// one unit of work is called and how many deliveries it is.
+fn measure(
+    traffic: &mut Traffic,
+    (pid, warm_up): (Option<u32>, usize),
+    per: (&'static str, u64),
+) -> anyhow::Result<Round> {
+    traffic.run(warm_up)?;
+    traffic.forget();
+    let usage = Usage::begin(pid)?;
+    traffic.run(usize::MAX)?;
+    let used = usage.end()?;
+    let mut round = Round::default();
+    let (unit, deliveries) = per;
+    #[allow(clippy::cast_precision_loss)]
+    let units = (traffic.tally.delivered.max(1) as f64) / deliveries as f64;
+    if let Some(server) = used.server {
+        let name = format!("server CPU, µs / {unit}");
+        round.add(&name, server.as_secs_f64() * 1e6 / units);
+    }
+    let latency = &traffic.tally.latency;
+    for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)] {
+        #[allow(clippy::cast_precision_loss)]
+        let ms = latency.value_at_quantile(quantile) as f64 / 1e6;
+        round.add(&format!("latency {name}, ms"), ms);
+    }
+    let seconds = used.wall.as_secs_f64();
+    #[allow(clippy::cast_precision_loss)]
+    round.add("deliveries / s", traffic.tally.delivered as f64 / seconds);
+    if let Some(server) = used.server {
+        round.add("server busy, % of a core", 100.0 * server.as_secs_f64() / seconds);
+    }
+    round.add("client busy, % of a core", 100.0 * used.client.as_secs_f64() / seconds);
+    #[allow(clippy::cast_precision_loss)]
+    round.add("frame, bytes", traffic.tally.frame_bytes as f64);
+    round.faults = traffic.faults();
+    Ok(round)
+}
+
+/// How many of so many requests are for warming up: a tenth, and one at least.
+const fn warm_up(requests: usize) -> usize {
+    requests.div_ceil(10)
+}
+
+impl Round {
+    fn with_closed(mut self, closed: u64) -> Self {
+        self.faults = self.faults.plus(Faults { closed, ..Faults::default() });
+        self
+    }
+}

@@ -1,0 +1,104 @@
+//! One channel with many subscribers: what a delivery costs when events come one at a time, when
+//! they queue up, and when they come in batches.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::checker::Checker;
+use crate::dialect::channel_name;
+use crate::mark::{MARK_BYTES, Mark};
+use crate::publisher::{Publisher, Script};
+use crate::report::Round;
+use crate::server::Target;
+use crate::traffic::{Pace, Traffic};
+
+use super::{Bench, measure, warm_up};
+
+/// Events of one batch: Pusher allows no more.
+const BATCH: u32 = 10;
+
+/// The parameters.
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct FanOut {
+    /// How many subscribers.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    subscribers: u32,
+    /// How many events, those for warming up included.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    events: u32,
+    /// Bytes of an event's data; 100 make a frame of 144.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(MARK_BYTES as i64..=10_240))]
+    bytes: u32,
+    /// When an event is published.
+    #[arg(long, value_enum, default_value_t = Mode::OneAtATime)]
+    mode: Mode,
+    /// With one at a time: at most so many events a second.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: Option<u32>,
+    /// With the other modes: publishers, each with one request unanswered.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    publishers: u32,
+}
+
+/// When an event is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+enum Mode {
+    /// When everyone has received the one before.
+    OneAtATime,
+    /// As soon as its publisher's last request was answered.
+    Saturated,
+    /// The same, ten events in a request.
+    Batches,
+}
+
+impl FanOut {
+    pub(super) fn title(&self) -> String {
+        let Self { subscribers, events, bytes, .. } = self;
+        let mode = match (self.mode, self.rate) {
+            (Mode::OneAtATime, None) => "one at a time".to_owned(),
+            (Mode::OneAtATime, Some(rate)) => format!("one at a time, {rate} a second"),
+            (Mode::Saturated, _) => format!("from {} publishers", self.publishers),
+            (Mode::Batches, _) => {
+                format!("in batches of {BATCH} from {} publishers", self.publishers)
+            }
+        };
+        format!("fan-out: {events} events of {bytes} bytes to {subscribers} subscribers, {mode}")
+    }
+
+    pub(super) fn run(&self, bench: &mut Bench, target: &Target) -> anyhow::Result<Round> {
+        let channel = channel_name(0);
+        let channels = vec![channel.clone(); self.subscribers as usize];
+        let subscribers = bench.subscribe(target, &channels)?;
+        let (pace, count, batch) = match self.mode {
+            Mode::OneAtATime => (self.pace(), 1, 1),
+            Mode::Saturated => (Pace::Saturated, self.publishers, 1),
+            Mode::Batches => (Pace::Saturated, self.publishers, BATCH),
+        };
+        bench.progress.say("signing");
+        let posts = self.events.div_ceil(count * batch);
+        let mut publishers = Vec::new();
+        for stream in 0..count {
+            let mut script = Script::default();
+            for post in 0..posts {
+                let number = post * batch;
+                let first = Mark { stream, number };
+                script.push(target, &channel, (first, batch), self.bytes as usize);
+            }
+            publishers.push(Publisher::connect(target, script)?);
+        }
+        let lengths = vec![posts * batch; count as usize];
+        let checker = Checker::new(vec![0; subscribers.len()], count, lengths);
+        let streams = (count as usize, u64::from(self.subscribers));
+        let mut traffic = Traffic::new(subscribers, publishers, pace, checker, streams)?;
+        bench.progress.say("publishing");
+        let warm_up = warm_up(posts as usize);
+        measure(&mut traffic, (target.pid, warm_up), ("delivery", 1))
+    }
+
+    fn pace(&self) -> Pace {
+        self.rate.map_or(Pace::OneAtATime, |rate| Pace::Every(Duration::from_secs(1) / rate))
+    }
+}

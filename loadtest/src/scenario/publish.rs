@@ -1,0 +1,88 @@
+//! Many channels with few subscribers each: what a publish costs when it is signed, parsed and
+//! looked up for a handful of deliveries.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::checker::Checker;
+use crate::dialect::channel_name;
+use crate::mark::{MARK_BYTES, Mark};
+use crate::publisher::{Publisher, Script};
+use crate::report::Round;
+use crate::server::Target;
+use crate::traffic::{Pace, Traffic};
+
+use super::{Bench, measure, warm_up};
+
+/// The parameters.
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct Publish {
+    /// How many channels.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    channels: u32,
+    /// How many subscribers each channel has.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    subscribers: u32,
+    /// How many events, those for warming up included; rounded up to as many for every channel.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    events: u32,
+    /// Bytes of an event's data; 100 make a frame of 144.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(MARK_BYTES as i64..=10_240))]
+    bytes: u32,
+    /// Publishers, each with one request unanswered. A channel's events all come from one.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    publishers: u32,
+}
+
+impl Publish {
+    pub(super) fn title(&self) -> String {
+        let Self { channels, subscribers, bytes, publishers, .. } = self;
+        let events = self.per_channel() * channels;
+        format!(
+            "publish: {events} events of {bytes} bytes to {channels} channels with {subscribers} subscribers each, from {publishers} publishers"
+        )
+    }
+
+    pub(super) fn run(&self, bench: &mut Bench, target: &Target) -> anyhow::Result<Round> {
+        let numbers: Vec<u32> = (0..self.channels)
+            .flat_map(|channel| std::iter::repeat_n(channel, self.subscribers as usize))
+            .collect();
+        let names: Vec<String> = numbers.iter().map(|&n| channel_name(n as usize)).collect();
+        let subscribers = bench.subscribe(target, &names)?;
+        bench.progress.say("signing");
+        let scripts = self.scripts(target);
+        let warm_up = warm_up(scripts.iter().map(Script::len).max().unwrap_or(0));
+        let publishers = scripts
+            .into_iter()
+            .map(|script| Publisher::connect(target, script))
+            .collect::<Result<_, _>>()?;
+        let lengths = vec![self.per_channel(); self.channels as usize];
+        let checker = Checker::new(numbers, 1, lengths);
+        let streams = (self.channels as usize, u64::from(self.subscribers));
+        let mut traffic = Traffic::new(subscribers, publishers, Pace::Saturated, checker, streams)?;
+        bench.progress.say("publishing");
+        let per = ("publish", u64::from(self.subscribers));
+        measure(&mut traffic, (target.pid, warm_up), per)
+    }
+
+    /// Every publisher goes round its own channels.
+    fn scripts(&self, target: &Target) -> Vec<Script> {
+        let count = self.publishers.min(self.channels);
+        let script = |publisher| {
+            let mut script = Script::default();
+            for number in 0..self.per_channel() {
+                for stream in (publisher..self.channels).step_by(count as usize) {
+                    let channel = channel_name(stream as usize);
+                    let first = Mark { stream, number };
+                    script.push(target, &channel, (first, 1), self.bytes as usize);
+                }
+            }
+            script
+        };
+        (0..count).map(script).collect()
+    }
+
+    const fn per_channel(&self) -> u32 {
+        self.events.div_ceil(self.channels)
+    }
+}

@@ -1,0 +1,123 @@
+//! A channel that panics starts anew: with its subscribers, under a later epoch, and alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::channel::{Joined, Role};
+use proto::event::{Data, Draft, Event, Origin, Priority};
+use proto::name::EventName;
+use proto::wire::Wire;
+use proto::{ChannelName, Position, SocketId};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::config::{Config, Source};
+use crate::outbox::{Outbox, Writer};
+use crate::{Node, channel, random};
+
+impl Channels {
+    fn inject_panic(&self, key: &ChannelKey) {
+        let slot = self.slot(Slot::of(key));
+        let Some(Entry { phase: Phase::Running { actor, .. }, .. }) = slot.channels.get(key) else {
+            panic!("the channel is not alive");
+        };
+        actor.cast(Message::Panic).unwrap();
+    }
+}
+
+fn key(name: &str) -> ChannelKey {
+    let app = AppId::parse("app-id").unwrap();
+    ChannelKey { app, channel: ChannelName::parse(name).unwrap() }
+}
+
+fn event(text: &str) -> Command {
+    let event = Event { name: EventName::parse("e").unwrap(), data: Data::Text(text.into()) };
+    let origin = Origin::Api { except: None };
+    let priority = Priority::Normal;
+    Command::Publish(Draft { id: 0, event, origin, ttl_seconds: 0, priority })
+}
+
+/// A subscriber whose socket the test reads.
+async fn subscriber(node: &Node, name: &str) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (_, writer) = listener.accept().await.unwrap().0.into_split();
+    let server = node.server();
+    let outbox = Arc::new(Outbox::new(Writer::Plain(writer), &proto::Limits::default()));
+    let socket = SocketId::from_random(random::bits());
+    server.relay.attach(socket, outbox, Wire::Pusher).await;
+    let joined = Joined { socket, role: Role::Subscriber(None) };
+    let join = Command::Join { relay: server.router.me().clone(), joined };
+    assert_eq!(server.router.ask(key(name), join, None).await, Ok(Reply::Done));
+    client
+}
+
+async fn publish(node: &Node, name: &str, text: &str) -> Option<(Position, usize)> {
+    let reply = node.server().router.ask(key(name), event(text), None).await.ok()?;
+    let published = channel::published(reply).ok()?;
+    Some((published.position?, published.subscribers))
+}
+
+async fn publish_until_accepted(node: &Node, name: &str, text: &str) -> (Position, usize) {
+    let tries = async {
+        loop {
+            match publish(node, name, text).await {
+                Some(published) => return published,
+                None => sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), tries).await.expect("the channel comes back")
+}
+
+async fn read_until(socket: &mut TcpStream, text: &str) {
+    let mut bytes = Vec::new();
+    let read = async {
+        while !String::from_utf8_lossy(&bytes).contains(text) {
+            let mut buffer = [0; 4096];
+            let count = socket.read(&mut buffer).await.unwrap();
+            assert!(count > 0, "the socket was closed");
+            bytes.extend_from_slice(&buffer[..count]);
+        }
+    };
+    timeout(Duration::from_secs(10), read).await.expect("it arrives");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_restarts_one_channel_under_a_later_epoch_with_its_subscribers() {
+    let node = Node::start(Config::dev(0, 0), Source::default()).await.unwrap();
+    let mut one = subscriber(&node, "room").await;
+    let mut two = subscriber(&node, "room").await;
+    let mut other = subscriber(&node, "other").await;
+    let (before, _) = publish(&node, "room", "before").await.unwrap();
+    node.server().router.channels().inject_panic(&key("room"));
+    let (after, subscribers) = publish_until_accepted(&node, "room", "after").await;
+    assert!(after.epoch > before.epoch, "{after:?} {before:?}");
+    assert_eq!(after.offset, before.offset.next());
+    assert_eq!(subscribers, 2);
+    read_until(&mut one, "after").await;
+    read_until(&mut two, "after").await;
+    publish(&node, "other", "untouched").await.unwrap();
+    read_until(&mut other, "untouched").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_fails_again_and_again_is_left_alone_and_the_node_lives() {
+    let node = Node::start(Config::dev(0, 0), Source::default()).await.unwrap();
+    let _one = subscriber(&node, "room").await;
+    for _ in 0..5 {
+        publish_until_accepted(&node, "room", "x").await;
+        node.server().router.channels().inject_panic(&key("room"));
+        while publish(&node, "room", "y").await.is_some() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+    publish_until_accepted(&node, "room", "x").await;
+    node.server().router.channels().inject_panic(&key("room"));
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(publish(&node, "room", "refused").await, None);
+    let _other = subscriber(&node, "other").await;
+    assert!(publish(&node, "other", "served").await.is_some());
+}
