@@ -1,3 +1,5 @@
+//! Names: kinds by prefix, and what is no name.
+
 use super::*;
 
 #[track_caller]

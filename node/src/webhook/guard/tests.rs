@@ -1,3 +1,5 @@
+//! Where webhooks may not go, in every spelling.
+
 use super::*;
 
 #[test]
