@@ -92,20 +92,8 @@ impl Outbox {
     /// [`Full`]; the frame is not queued.
     pub fn push(&self, frame: Bytes) -> Result<bool, Full> {
         let mut state = self.lock();
-        if state.is_closing {
-            return Err(Full::Closed);
-        }
         let was_empty = state.frames.is_empty();
-        if !was_empty && self.is_full(&state, frame.len()) {
-            // What the socket takes now makes room; a reader that keeps up is never closed.
-            state.write_now();
-            if self.is_full(&state, frame.len()) {
-                let close = CloseCode::OverCapacity.because("the connection reads too slowly");
-                state.close(&close);
-                state.wake_for(Signal::Close(close));
-                return Err(Full::Lagging);
-            }
-        }
+        self.make_room(&mut state, frame.len())?;
         state.queue(frame);
         Ok(was_empty)
     }
@@ -115,8 +103,37 @@ impl Outbox {
     /// # Errors
     /// [`Full`]; the frame is not sent.
     pub fn send(&self, frame: Bytes) -> Result<(), Full> {
-        if self.push(frame)? {
-            self.flush();
+        let mut state = self.lock();
+        self.make_room(&mut state, frame.len())?;
+        if state.frames.is_empty() {
+            let rest = state.write_alone(frame);
+            if !rest.is_empty() {
+                state.queue(rest);
+            }
+            if !state.frames.is_empty() || state.is_broken {
+                state.wake();
+            }
+        } else {
+            // Whoever queued the first of them has seen to it that they leave.
+            state.queue(frame);
+        }
+        Ok(())
+    }
+
+    /// Checks that a frame may be queued. An outbox that stays full closes its connection.
+    fn make_room(&self, state: &mut State, bytes: usize) -> Result<(), Full> {
+        if state.is_closing {
+            return Err(Full::Closed);
+        }
+        if !state.frames.is_empty() && self.is_full(state, bytes) {
+            // What the socket takes now makes room; a reader that keeps up is never closed.
+            state.write_now();
+            if self.is_full(state, bytes) {
+                let close = CloseCode::OverCapacity.because("the connection reads too slowly");
+                state.close(&close);
+                state.wake_for(Signal::Close(close));
+                return Err(Full::Lagging);
+            }
         }
         Ok(())
     }
@@ -226,6 +243,21 @@ impl State {
         match &mut self.waker {
             Some(waker) => waker.clone_from(context.waker()),
             none => *none = Some(context.waker().clone()),
+        }
+    }
+
+    /// Writes one frame past the empty queue, and returns what of it is left.
+    fn write_alone(&mut self, mut frame: Bytes) -> Bytes {
+        let Writer::Plain(socket) = &self.writer else {
+            return frame;
+        };
+        match socket.try_write(&frame) {
+            Ok(written) => frame.split_off(written),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => frame,
+            Err(_) => {
+                self.is_broken = true;
+                Bytes::new()
+            }
         }
     }
 

@@ -51,10 +51,9 @@ pub async fn connect(
     Path(key): Path<String>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, HttpError> {
-    let accept = accept_key(&request)?;
     let entry = server.apps.by_key(&key);
+    let (answer, upgrade) = accept(&mut request)?;
     let verdict = check(&server, entry.as_deref().map(|entry| &entry.app), &request);
-    let upgrade = hyper::upgrade::on(&mut request);
     match (entry, verdict) {
         (Some(entry), Ok(())) => {
             tokio::spawn(open(server, entry, upgrade));
@@ -64,7 +63,19 @@ pub async fn connect(
         }
         (None, Ok(())) => return Err(HttpError::not_found("no app has this key")),
     }
-    Ok(switching_protocols(&accept))
+    Ok(answer)
+}
+
+/// Accepts a WebSocket upgrade: the answer to send, and what becomes the connection after it.
+///
+/// # Errors
+/// If the request is no WebSocket upgrade.
+pub fn accept(request: &mut Request<Body>) -> Result<(Response<Body>, OnUpgrade), HttpError> {
+    let accept = accept_key(request)?;
+    let headers =
+        [(CONNECTION, "Upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_ACCEPT, &accept)];
+    let answer = (StatusCode::SWITCHING_PROTOCOLS, headers).into_response();
+    Ok((answer, hyper::upgrade::on(request)))
 }
 
 /// What the client must send for an upgrade, as the key of the answer.
@@ -91,11 +102,6 @@ fn accept_key<B>(request: &Request<B>) -> Result<String, HttpError> {
 fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
-}
-
-fn switching_protocols(accept: &str) -> Response<Body> {
-    let headers = [(CONNECTION, "Upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_ACCEPT, accept)];
-    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
 fn check(server: &Server, app: Option<&App>, request: &Request<Body>) -> Result<(), Close> {
@@ -153,7 +159,8 @@ const fn reason(close: &Close) -> &'static str {
     }
 }
 
-async fn upgraded(
+/// Waits for the upgrade and divides the connection. None if the client has gone.
+pub async fn upgraded(
     upgrade: OnUpgrade,
     limits: &Limits,
 ) -> Option<(WebSocketStream<Socket>, Arc<Outbox>)> {

@@ -39,6 +39,8 @@ pub struct Shard {
     metrics: RelayMetrics,
     connections: HashMap<SocketId, Connection>,
     channels: HashMap<ChannelKey, Local>,
+    /// Whether more than one message was taken at once: then frames are gathered and leave together.
+    is_gathering: bool,
     /// Outboxes that got their first waiting frame in this batch.
     unflushed: Vec<Arc<Outbox>>,
 }
@@ -79,6 +81,7 @@ impl Shard {
             metrics,
             connections: HashMap::new(),
             channels: HashMap::new(),
+            is_gathering: false,
             unflushed: Vec::new(),
         };
         let mut batch = Vec::with_capacity(BATCH);
@@ -92,6 +95,7 @@ impl Shard {
     }
 
     fn handle(&mut self, batch: &mut Vec<ToShard>) {
+        self.is_gathering = batch.len() > 1;
         for message in batch.drain(..) {
             match message {
                 ToShard::Attach { socket, outbox, wire } => {
@@ -221,10 +225,18 @@ impl Shard {
             if let Some(frame) = frame {
                 sent += 1;
                 bytes += frame.len();
-                match subscriber.outbox.push(frame) {
-                    Ok(true) => self.unflushed.push(Arc::clone(&subscriber.outbox)),
-                    Ok(false) | Err(Full::Closed) => {}
-                    Err(Full::Lagging) => self.metrics.lagging(&key.app),
+                let outbox = &subscriber.outbox;
+                let given = if self.is_gathering {
+                    outbox.push(frame).map(|is_first| {
+                        if is_first {
+                            self.unflushed.push(Arc::clone(outbox));
+                        }
+                    })
+                } else {
+                    outbox.send(frame)
+                };
+                if given == Err(Full::Lagging) {
+                    self.metrics.lagging(&key.app);
                 }
             }
         }

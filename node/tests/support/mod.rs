@@ -1,5 +1,5 @@
 //! A real node on ports of its own, and raw clients for it: WebSocket and HTTP.
-#![allow(dead_code)] // Each test program uses a part of it.
+#![allow(dead_code, unreachable_pub)] // Each test program uses a part of it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
