@@ -14,10 +14,12 @@ use metrics_exporter_prometheus::{
 use proto::AppId;
 
 mod describe;
+mod http;
 mod process;
 mod relay;
 mod scrape;
 
+pub use http::{HttpMetrics, Route};
 pub use relay::RelayMetrics;
 pub use scrape::Scrape;
 
@@ -92,14 +94,6 @@ impl Metrics {
     /// Counts a handshake that was turned away.
     pub fn handshake_rejected(&self, reason: &'static str) {
         self.counter("handbell_handshakes_rejected_total", &[("reason", reason)]).increment(1);
-    }
-
-    /// Counts an HTTP request and its time.
-    pub fn http_request(&self, route: &'static str, method: &str, code: u16, seconds: f64) {
-        let code = code.to_string();
-        let labels = [("route", route), ("method", method), ("code", code.as_str())];
-        self.counter("handbell_http_requests_total", &labels).increment(1);
-        self.histogram("handbell_http_request_duration_seconds", &labels[..2]).record(seconds);
     }
 
     /// Says how the last reload of the configuration went.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,7 +21,7 @@ use crate::apps::Apps;
 use crate::channels::{ChannelSupervisor, Channels, Parts};
 use crate::clock::{Clock, unix_ms};
 use crate::config::{Config, Source};
-use crate::metrics::{ChannelMetrics, Metrics, RelayMetrics, Scrape};
+use crate::metrics::{ChannelMetrics, HttpMetrics, Metrics, RelayMetrics, Scrape};
 use crate::relay::{Relay, Shard};
 use crate::reload::{Reload, Reloader};
 use crate::router::Router;
@@ -98,7 +98,17 @@ impl Node {
             pong_timeout: config.server.pong_timeout.0,
         };
         let is_draining = AtomicBool::new(false);
-        let server = Arc::new(Server { clock, apps, router, relay, timing, metrics, is_draining });
+        let server = Arc::new(Server {
+            clock,
+            apps,
+            router,
+            relay,
+            timing,
+            http_metrics: HttpMetrics::new(&metrics),
+            metrics,
+            events: AtomicU64::new(0),
+            is_draining,
+        });
         let node = Self {
             clients: clients.local_addr()?,
             admin: admin.local_addr()?,

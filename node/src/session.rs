@@ -21,7 +21,6 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::apps::AppEntry;
 use crate::outbox::Outbox;
-use crate::random;
 use crate::server::Server;
 use crate::socket::Socket;
 
@@ -211,7 +210,7 @@ impl Task {
                 }
                 entry.metrics.published_client.increment(1);
                 Command::Publish(Draft {
-                    id: random::bits(),
+                    id: self.server.event_id(),
                     event: event.clone(),
                     origin: Origin::Client { socket, user: None },
                     ttl_seconds: 0,

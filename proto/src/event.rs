@@ -77,7 +77,7 @@ pub enum Priority {
 /// What a publisher asks to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
-    /// A unique id, drawn by the node that took the request.
+    /// A unique id, given by the node that took the request.
     pub id: u128,
     /// What is said.
     pub event: Event,

@@ -17,7 +17,6 @@ use proto::{App, ChannelKey, Refusal};
 use serde_json::{Map, Value, json};
 
 use crate::channel::published;
-use crate::random;
 use crate::server::Server;
 
 use super::auth::{Authentic, authenticate};
@@ -124,7 +123,7 @@ fn publish_item<'a>(
     item.channels.iter().map(move |channel| {
         let channel = ChannelKey { app: app.id.clone(), channel: channel.clone() };
         let draft = Draft {
-            id: random::bits(),
+            id: server.event_id(),
             event: item.event.clone(),
             origin: Origin::Api { except: item.except },
             ttl_seconds: 0,

@@ -70,6 +70,16 @@ struct Subscriber {
     role: Role,
 }
 
+impl Local {
+    fn add_other(&mut self, socket: SocketId, role: Role) {
+        let roles = self.others.entry(socket).or_default();
+        // A join that was repeated is welcomed twice.
+        if !roles.contains(&role) {
+            roles.push(role);
+        }
+    }
+}
+
 impl Shard {
     /// Runs the shard until the relay is gone.
     pub async fn run(parts: ShardParts, router: Router, metrics: RelayMetrics) {
@@ -188,9 +198,9 @@ impl Shard {
                 let subscriber = Subscriber { outbox: Arc::clone(&outbox), wire, role };
                 local.subscribers.insert(socket, subscriber);
             }
-            Role::SignedIn => local.others.entry(socket).or_default().push(Role::SignedIn),
+            Role::SignedIn => local.add_other(socket, Role::SignedIn),
             Role::Watcher => {
-                local.others.entry(socket).or_default().push(Role::Watcher);
+                local.add_other(socket, Role::Watcher);
                 if let Some(user) = key.channel.user() {
                     outbox.signal(Signal::Watched { user, is_online: welcome.is_online });
                 }
