@@ -36,7 +36,6 @@ pub fn routes(server: Arc<Server>) -> Router {
         .route("/apps/{id}/connections", get(users::connections))
         .route("/apps/{id}/users/{user}/terminate_connections", post(users::terminate))
         .route("/users/{user}/terminate_connections", post(users::terminate_by_key))
-        .layer(from_fn_with_state(Arc::clone(&server), cors::allow))
         .layer(from_fn_with_state(Arc::clone(&server), measure::count));
     let rest = Router::new()
         .route("/app/{key}", get(websocket::connect))
@@ -48,6 +47,8 @@ pub fn routes(server: Arc<Server>) -> Router {
     api.merge(rest)
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
+        // Outside the fallbacks: a preflight uses a method that no route has.
+        .layer(from_fn_with_state(Arc::clone(&server), cors::allow))
         .layer(from_fn(error::name_server))
         .with_state(server)
 }

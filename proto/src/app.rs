@@ -56,7 +56,7 @@ pub struct App {
     pub tls_only: bool,
     /// Whether clients may publish on private and presence channels.
     pub client_events: bool,
-    /// Whether subscribers are told how many they are.
+    /// Whether subscribers and webhooks are told how many subscribers there are.
     pub subscription_count: bool,
     /// Whether signed-in users may watch others come and go.
     pub watchlist: bool,

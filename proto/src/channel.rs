@@ -352,7 +352,8 @@ impl Channel {
     }
 
     fn count_changed(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let is_counted = !self.kind.is_presence() && !self.kind.user;
+        let is_counted =
+            self.settings.subscription_count && !self.kind.is_presence() && !self.kind.user;
         if is_counted && self.count.changed(self.roster.subscribers().len(), now) {
             self.tell_count(effects);
         }
@@ -360,11 +361,8 @@ impl Channel {
 
     fn tell_count(&self, effects: &mut Vec<Effect>) {
         let subscription_count = self.roster.subscribers().len();
-        if self.settings.subscription_count {
-            self.tell_subscribers(&Delivery::SubscriptionCount(subscription_count), effects);
-        }
-        let happening = Happening::SubscriptionCount { subscription_count };
-        self.report(vec![happening], effects);
+        self.tell_subscribers(&Delivery::SubscriptionCount(subscription_count), effects);
+        self.report(vec![Happening::SubscriptionCount { subscription_count }], effects);
     }
 
     fn tell_subscribers(&self, delivery: &Delivery, effects: &mut Vec<Effect>) {

@@ -38,7 +38,7 @@ pub struct AppSection {
     /// Whether clients may publish on private and presence channels.
     #[serde(default = "yes")]
     pub client_events: bool,
-    /// Whether subscribers are told how many they are.
+    /// Whether subscribers and webhooks are told how many subscribers there are.
     #[serde(default)]
     pub subscription_count: bool,
     /// Whether signed-in users may watch others come and go.

@@ -25,7 +25,7 @@ pub(super) async fn allow(
         return next.run(request).await;
     };
     let is_allowed = is_allowed(&server, request.uri().path(), &origin);
-    let is_preflight = request.method() == Method::OPTIONS;
+    let is_preflight = request.method() == Method::OPTIONS && is_allowed;
     let mut response = if is_preflight { preflight() } else { next.run(request).await };
     let headers = response.headers_mut();
     headers.insert(VARY, HeaderValue::from_static("origin"));

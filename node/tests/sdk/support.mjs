@@ -127,11 +127,11 @@ export class Server {
     assert.equal(child.exitCode, null, log.join("\n"));
   }
 
-  /** Stops the process as an operator would, and waits for its end. */
-  async stop() {
+  /** Stops the process, as an operator would unless told otherwise, and waits for its end. */
+  async stop(signal = "SIGTERM") {
     const child = this.#child;
-    if (child.exitCode !== null) return;
-    child.kill("SIGTERM");
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(signal);
     await once(child, "exit");
   }
 
@@ -178,7 +178,7 @@ export class Server {
       wsHost: "127.0.0.1",
       wsPort: this.port,
       forceTLS: false,
-      enabledTransports: ["ws"],
+      enabledTransports: ["ws", "wss"],
       channelAuthorization: {
         customHandler: ({ socketId, channelName }, done) => {
           const data = channelName.startsWith("presence-") ? member : undefined;
@@ -215,7 +215,7 @@ export class Wire {
     this.socket = socket;
     this.sdk = sdk;
     socket.on("message", (text) => this.frames.push(JSON.parse(text)));
-    this.closed = once(socket, "close").then(([code, reason]) => ({ code, reason: `${reason}` }));
+    this.closed = once(socket, "close").then(([code]) => ({ code }));
   }
 
   send(event, data, channel) {
@@ -270,7 +270,7 @@ ${app}`,
   const running = new Server(config, env);
   running.scheme = scheme;
   t.after(async () => {
-    await running.stop();
+    await running.stop("SIGKILL");
     await rm(directory, { recursive: true });
   });
   await running.start();

@@ -132,6 +132,16 @@ test("terminateUserConnections closes every connection of the user with 4009", a
   }
 });
 
+// The SDK signs the id as it is, and sends it percent-encoded.
+test("terminateUserConnections takes every id that can sign in", async (t) => {
+  for (const id of ["ann@example.com", "Ann Other", "žofie"]) {
+    const wire = await server.wire(t);
+    await wire.signIn({ id });
+    await sdk.terminateUserConnections(id);
+    assert.equal((await wire.closed).code, 4009);
+  }
+});
+
 test("pusher-js stays away after it was terminated", async (t) => {
   const client = await signedIn(t, { id: "t-away" });
   await sdk.terminateUserConnections("t-away");

@@ -15,7 +15,7 @@ pub struct Settings {
     pub presence_members: usize,
     /// How long a cache channel remembers its last event.
     pub cache_for: Duration,
-    /// Whether subscribers are told how many they are.
+    /// Whether subscribers and webhooks are told how many subscribers there are.
     pub subscription_count: bool,
 }
 

@@ -49,7 +49,7 @@ pub enum SignatureError {
 pub struct Signed<'a> {
     /// The method, in upper case.
     pub method: &'a str,
-    /// The path as it was sent, not decoded.
+    /// The path as it was sent, not decoded. A signature of the decoded path counts as well.
     pub path: &'a str,
     /// The query.
     pub query: &'a Query,
@@ -111,12 +111,26 @@ pub fn verify(app: &App, signed: Signed<'_>, unix_seconds: u64) -> Result<(), Si
     check_body(query.get("body_md5"), signed.body)?;
     let signature = query.require("auth_signature")?;
     let Signed { method, path, .. } = signed;
-    let text = format!("{method}\n{path}\n{}", query.canonical());
-    if is_signed(&app.secrets, text.as_bytes(), signature) {
+    let canonical = query.canonical();
+    let is_signed_as = |path: &str| {
+        let text = format!("{method}\n{path}\n{canonical}");
+        is_signed(&app.secrets, text.as_bytes(), signature)
+    };
+    if is_signed_as(path) || decoded(path).is_some_and(|path| is_signed_as(&path)) {
         return Ok(());
     }
     let (method, path) = (method.to_owned(), path.to_owned());
     Err(SignatureError::WrongSignature { method, path })
+}
+
+/// The path as the SDKs sign it when a user id in it has characters that a path has not: they sign
+/// it as it is and send it encoded. An encoded slash would make it another path.
+fn decoded(path: &str) -> Option<String> {
+    if !path.contains('%') || path.to_ascii_lowercase().contains("%2f") {
+        return None;
+    }
+    let decoded = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
+    Some(decoded.into_owned())
 }
 
 fn check_time(timestamp: &str, unix_seconds: u64) -> Result<(), SignatureError> {

@@ -105,6 +105,21 @@ fn the_empty_body_of_a_get_may_be_signed_too() {
     assert_eq!(check("GET", "/p", &query, b"x"), Err(SignatureError::WrongBody));
 }
 
+#[test]
+fn a_path_is_signed_as_it_is_or_as_it_is_sent_but_never_as_another_path() {
+    let app = app();
+    let signed_for = |signed: &str, sent: &str| {
+        let query = signed_query((&app.key, &app.secrets[0]), ("POST", signed, b""), &[], NOW);
+        check("POST", sent, &query, b"").is_ok()
+    };
+    assert!(signed_for("/apps/42/users/Ann Other/x", "/apps/42/users/Ann%20Other/x"));
+    assert!(signed_for("/apps/42/users/ü/x", "/apps/42/users/%C3%BC/x"));
+    assert!(signed_for("/apps/42/users/a%20b/x", "/apps/42/users/a%20b/x"));
+    assert!(!signed_for("/apps/42/users/a/x", "/apps/42/users%2Fa/x"));
+    assert!(!signed_for("/apps/42/users/a/x", "/apps/42/users%2fa/x"));
+    assert!(!signed_for("/apps/42/users/a", "/apps/42/users/%ff"));
+}
+
 proptest! {
     #[test]
     fn no_mutation_of_a_signature_passes(at in 0_usize..64, to in proptest::char::range(' ', '~')) {
