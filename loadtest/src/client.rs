@@ -1,6 +1,5 @@
 //! Many WebSocket clients: opened in waves, each subscribed to one channel.
 
-use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -19,60 +18,47 @@ const WAVE: usize = 64;
 const STEP_MAX: Duration = Duration::from_secs(10);
 /// Connections from one source address: a pair of addresses has some 28,000 ports.
 const PER_ADDRESS: usize = 20_000;
-/// Source addresses `127.0.0.2` to `127.0.0.251`, then from the start.
-const ADDRESSES: usize = 250;
 
-/// Opens connections, from as many source addresses as they need.
-#[derive(Debug, Default)]
-pub struct Opener {
-    /// How many it has opened since it was made. Ports of closed connections stay taken a minute.
-    opened: usize,
+/// Opens one connection for each channel in the list and subscribes it. They do not block.
+///
+/// # Errors
+/// If the server refuses one, or takes too long.
+pub fn open(
+    target: &Target,
+    channels: &[String],
+    progress: impl Fn(usize),
+) -> anyhow::Result<Vec<TcpStream>> {
+    let mut streams = Vec::with_capacity(channels.len());
+    for wave in channels.chunks(WAVE) {
+        let mut openings = Vec::with_capacity(wave.len());
+        for (number, channel) in (streams.len()..).zip(wave) {
+            let mut opening = Opening::connect(target, source(target, number))?;
+            opening.send(target.dialect.upgrade(channel).as_bytes())?;
+            openings.push(opening);
+        }
+        for (opening, channel) in openings.iter_mut().zip(wave) {
+            opening.switched()?;
+            if let Some(request) = target.dialect.subscribe(channel) {
+                opening.text("pusher:connection_established")?;
+                opening.send(&request)?;
+            }
+        }
+        for (mut opening, channel) in openings.into_iter().zip(wave) {
+            if target.dialect.subscribe(channel).is_some() {
+                opening.text("subscription_succeeded")?;
+            }
+            streams.push(opening.finish()?);
+        }
+        progress(streams.len());
+    }
+    Ok(streams)
 }
 
-impl Opener {
-    /// Opens one connection for each channel in the list and subscribes it. They do not block.
-    ///
-    /// # Errors
-    /// If the server refuses one, or takes too long.
-    pub fn open(
-        &mut self,
-        target: &Target,
-        channels: &[String],
-        mut progress: impl FnMut(usize),
-    ) -> anyhow::Result<Vec<TcpStream>> {
-        let mut streams = Vec::with_capacity(channels.len());
-        for wave in channels.chunks(WAVE) {
-            let mut openings = VecDeque::with_capacity(wave.len());
-            for channel in wave {
-                let mut opening = Opening::connect(target, self.source(target))?;
-                self.opened += 1;
-                opening.send(target.dialect.upgrade(channel).as_bytes())?;
-                openings.push_back(opening);
-            }
-            for (opening, channel) in openings.iter_mut().zip(wave) {
-                opening.switched()?;
-                if let Some(request) = target.dialect.subscribe(channel) {
-                    opening.text("pusher:connection_established")?;
-                    opening.send(&request)?;
-                }
-            }
-            for (mut opening, channel) in openings.into_iter().zip(wave) {
-                if target.dialect.subscribe(channel).is_some() {
-                    opening.text("subscription_succeeded")?;
-                }
-                streams.push(opening.finish()?);
-            }
-            progress(streams.len());
-        }
-        Ok(streams)
-    }
-
-    fn source(&self, target: &Target) -> Option<SocketAddr> {
-        let block = self.opened / PER_ADDRESS % ADDRESSES;
-        let last = u8::try_from(2 + block).ok()?;
-        let address = Ipv4Addr::new(127, 0, 0, last);
-        target.address.is_ipv4().then(|| (address, 0).into())
-    }
+/// Where a connection comes from: `127.0.0.2`, `127.0.0.3` and so on.
+fn source(target: &Target, number: usize) -> Option<SocketAddr> {
+    let last = u8::try_from(2 + number / PER_ADDRESS).ok()?;
+    let address = Ipv4Addr::new(127, 0, 0, last);
+    target.address.is_ipv4().then(|| (address, 0).into())
 }
 
 /// A connection on its way to being open.
@@ -91,6 +77,9 @@ impl Opening {
             }
             socket.connect_timeout(&target.address.into(), STEP_MAX)?;
             socket.set_tcp_nodelay(true)?;
+            // Closed by a reset: else its port would stay taken for a minute, and rounds follow
+            // each other faster than that.
+            socket.set_linger(Some(Duration::ZERO))?;
             socket.set_read_timeout(Some(STEP_MAX))?;
             Ok(socket.into())
         };

@@ -11,29 +11,12 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
 use proto::app::Secret;
 
-use crate::client::Opener;
-use crate::dialect::{Credentials, Dialect};
-use crate::progress::Progress;
-use crate::report::{Machine, Report, Round, Series};
-use crate::scenario::{Bench, Scenario, fan_out, idle, publish};
-use crate::server::{Kind, Running, Target};
-
-mod bare;
-mod checker;
-mod client;
-mod dialect;
-mod frame;
-mod http;
-mod mark;
-mod poll;
-mod process;
-mod progress;
-mod publisher;
-mod report;
-mod scenario;
-mod server;
-mod subscriber;
-mod traffic;
+use handbell_loadtest::bare;
+use handbell_loadtest::dialect::{Credentials, Dialect};
+use handbell_loadtest::progress::Progress;
+use handbell_loadtest::report::{Machine, Report, Round, Series};
+use handbell_loadtest::scenario::{Scenario, fan_out, idle, publish};
+use handbell_loadtest::server::{self, Kind, Running, Target};
 
 /// Measures Handbell, or another server that speaks Pusher's protocol, beside a server that makes
 /// nothing but the system calls.
@@ -174,27 +157,27 @@ fn measure(scenario: &Scenario, options: &Options, place: &Place) -> anyhow::Res
         Place::Here(_) => &options.servers,
     };
     let total = u64::from(options.rounds) * kinds.len() as u64;
-    let mut bench = Bench { opener: Opener::default(), progress: Progress::new(total) };
+    let progress = Progress::new(total);
     let mut series: Vec<(Kind, Vec<Round>)> = kinds.iter().map(|&k| (k, Vec::new())).collect();
     for number in 1..=options.rounds {
         for (kind, rounds) in &mut series {
-            bench.progress.begin(&format!("round {number}, {kind}"));
+            progress.begin(&format!("round {number}, {kind}"));
             let round = match place {
-                Place::There(target) => scenario.run(&mut bench, target),
+                Place::There(target) => scenario.run(&progress, target),
                 Place::Here(core) => {
                     // A new process each time: memory is compared with an empty server's.
                     let running = Running::start(*kind, options.server.as_ref(), *core)?;
-                    scenario.run(&mut bench, running.target())
+                    scenario.run(&progress, running.target())
                 }
             };
             let round = round.with_context(|| format!("round {number}, {kind}"))?;
             let main = round.figures.first();
             let main = main.map(|figure| format!("{}: {:.2}", figure.name, figure.value));
-            bench.progress.end(&main.unwrap_or_default());
+            progress.end(&main.unwrap_or_default());
             rounds.push(round);
         }
     }
-    bench.progress.clear();
+    progress.clear();
     let sum = |(kind, rounds)| Series::new(kind, rounds);
     Ok(series.into_iter().map(sum).collect())
 }

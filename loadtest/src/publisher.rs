@@ -47,7 +47,7 @@ impl Script {
 
     /// How many requests it has.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub const fn requests(&self) -> usize {
         self.posts.len()
     }
 }

@@ -1,13 +1,12 @@
 //! What can be measured. A scenario runs against one server at a time and returns figures; which
 //! servers, and how often, is not its business.
 
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::checker::Faults;
-use crate::client::Opener;
+use crate::client;
 use crate::process;
 use crate::progress::Progress;
 use crate::report::Round;
@@ -31,25 +30,16 @@ pub enum Scenario {
     Publish(publish::Publish),
 }
 
-/// What a scenario works with.
-#[derive(Debug)]
-pub struct Bench {
-    /// Opens connections.
-    pub opener: Opener,
-    /// Shows how far it is.
-    pub progress: Progress,
-}
-
 impl Scenario {
     /// Runs it once.
     ///
     /// # Errors
     /// If the server or the load test fails; deliveries that go wrong are figures.
-    pub fn run(&self, bench: &mut Bench, target: &Target) -> anyhow::Result<Round> {
+    pub fn run(&self, progress: &Progress, target: &Target) -> anyhow::Result<Round> {
         match self {
-            Self::Idle(idle) => idle.run(bench, target),
-            Self::FanOut(fan_out) => fan_out.run(bench, target),
-            Self::Publish(publish) => publish.run(bench, target),
+            Self::Idle(idle) => idle.run(progress, target),
+            Self::FanOut(fan_out) => fan_out.run(progress, target),
+            Self::Publish(publish) => publish.run(progress, target),
         }
     }
 
@@ -64,24 +54,17 @@ impl Scenario {
     }
 }
 
-impl Bench {
-    /// Opens connections to these channels.
-    fn open(&mut self, target: &Target, channels: &[String]) -> anyhow::Result<Vec<TcpStream>> {
-        let (progress, total) = (&self.progress, channels.len());
-        self.opener.open(target, channels, |opened| {
-            progress.say(&format!("{opened} of {total} connections"));
-        })
-    }
-
-    /// Opens subscribers of these channels.
-    fn subscribe(
-        &mut self,
-        target: &Target,
-        channels: &[String],
-    ) -> anyhow::Result<Vec<Subscriber>> {
-        let streams = self.open(target, channels)?;
-        Ok(streams.into_iter().map(Subscriber::new).collect())
-    }
+/// Opens subscribers of these channels.
+fn subscribe(
+    progress: &Progress,
+    target: &Target,
+    channels: &[String],
+) -> anyhow::Result<Vec<Subscriber>> {
+    let total = channels.len();
+    let streams = client::open(target, channels, |opened| {
+        progress.say(&format!("{opened} of {total} connections"));
+    })?;
+    Ok(streams.into_iter().map(Subscriber::new).collect())
 }
 
 /// CPU time and wall time from a moment on.

@@ -59,6 +59,8 @@ pub struct Traffic {
     audience: u64,
     /// The tally.
     pub tally: Tally,
+    /// Whether to look without ever sleeping, so that no server pays for waking this process.
+    pub is_spinning: bool,
     buffer: Vec<u8>,
     began: Instant,
     due: Instant,
@@ -99,6 +101,7 @@ impl Traffic {
                 expected: 0,
                 frame_bytes: 0,
             },
+            is_spinning: false,
             buffer: vec![0; 256 * 1024],
             began: now,
             due: now,
@@ -119,11 +122,7 @@ impl Traffic {
                 return Ok(());
             }
             let now = Instant::now();
-            let wait = match self.due.checked_duration_since(now) {
-                Some(left) if !left.is_zero() => left.min(LOOK_EVERY),
-                _ => LOOK_EVERY,
-            };
-            let count = self.poll.wait(Some(wait))?;
+            let count = self.poll.wait(Some(self.patience(now)))?;
             for index in 0..count {
                 let (token, _) = self.poll.ready(index);
                 self.attend(token)?;
@@ -147,6 +146,16 @@ impl Traffic {
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.tally.checker.faults()
+    }
+
+    /// How long to wait for something to happen.
+    fn patience(&self, now: Instant) -> Duration {
+        let left = self.due.saturating_duration_since(now);
+        match left {
+            _ if self.is_spinning => Duration::ZERO,
+            Duration::ZERO => LOOK_EVERY,
+            left => left.min(LOOK_EVERY),
+        }
     }
 
     fn is_done(&self, limit: usize) -> bool {

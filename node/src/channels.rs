@@ -132,7 +132,8 @@ impl Channels {
             }
             // The quota may live in the same slot: its lock is never taken inside this one.
             drop(slot);
-            self.admit(&key.app, Demand::Channel)?;
+            let entry = self.0.parts.apps.by_id(key.app.as_str()).ok_or(Refusal::Unavailable)?;
+            self.admit(&entry.app, Demand::Channel)?;
             slot = self.slot(Slot::of(key));
             self.start_if_missing(&mut slot, key);
         }
@@ -265,11 +266,13 @@ impl Channels {
     ///
     /// # Errors
     /// The limit that it would break.
-    pub fn admit(&self, app: &AppId, demand: Demand) -> Result<(), Refusal> {
-        let entry = self.0.parts.apps.by_id(app.as_str()).ok_or(Refusal::Unavailable)?;
-        let mut slot = self.slot(Slot::of_name(app, QUOTA));
-        let quota = slot.quotas.entry(app.clone()).or_default();
-        quota.admit(demand, &entry.app.limits, self.clock().moment())
+    pub fn admit(&self, app: &App, demand: Demand) -> Result<(), Refusal> {
+        let mut slot = self.slot(Slot::of_name(&app.id, QUOTA));
+        let now = self.clock().moment();
+        match slot.quotas.get_mut(&app.id) {
+            Some(quota) => quota.admit(demand, &app.limits, now),
+            None => slot.quotas.entry(app.id.clone()).or_default().admit(demand, &app.limits, now),
+        }
     }
 
     /// Takes a demand off an app's quota again.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use crate::server::Server;
@@ -17,7 +17,7 @@ mod channels;
 mod cors;
 pub mod error;
 mod events;
-mod measure;
+mod outermost;
 mod probes;
 mod users;
 
@@ -35,8 +35,7 @@ pub fn routes(server: Arc<Server>) -> Router {
         .route("/apps/{id}/channels/{channel}/users", get(channels::users))
         .route("/apps/{id}/connections", get(users::connections))
         .route("/apps/{id}/users/{user}/terminate_connections", post(users::terminate))
-        .route("/users/{user}/terminate_connections", post(users::terminate_by_key))
-        .layer(from_fn_with_state(Arc::clone(&server), measure::count));
+        .route("/users/{user}/terminate_connections", post(users::terminate_by_key));
     let rest = Router::new()
         .route("/app/{key}", get(websocket::connect))
         .route("/", get(probes::alive))
@@ -47,9 +46,7 @@ pub fn routes(server: Arc<Server>) -> Router {
     api.merge(rest)
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
-        // Outside the fallbacks: a preflight uses a method that no route has.
-        .layer(from_fn_with_state(Arc::clone(&server), cors::allow))
-        .layer(from_fn(error::name_server))
+        .layer(from_fn_with_state(Arc::clone(&server), outermost::run))
         .with_state(server)
 }
 

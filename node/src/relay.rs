@@ -22,6 +22,8 @@ mod shard;
 
 pub use shard::{Shard, ShardParts};
 
+/// Shards at most: a channel's are kept as bits of one word. More cores are busy with other things.
+pub const SHARDS_MAX: usize = 64;
 /// Messages that may wait for one shard.
 const SHARD_QUEUE: usize = 1_024;
 
@@ -74,9 +76,10 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay with so many shards, and what their tasks need to run.
+    /// A relay with so many shards ([`SHARDS_MAX`] at most), and what their tasks need to run.
     #[must_use]
     pub fn new(id: RelayId, shards: usize) -> (Self, Vec<ShardParts>) {
+        let shards = shards.clamp(1, SHARDS_MAX);
         let index = Arc::new(Index::new(shards));
         let (senders, parts) = (0..shards)
             .map(|number| {
@@ -117,7 +120,10 @@ impl Relay {
                 self.tell(shard, ToShard::Deliver { key: key.clone(), delivery }).await;
             }
             _ => {
-                for shard in self.index.shards(key) {
+                let mut touched = self.index.shards(key);
+                while touched != 0 {
+                    let shard = touched.trailing_zeros() as usize;
+                    touched &= touched - 1;
                     let (key, delivery) = (key.clone(), delivery.clone());
                     self.tell(shard, ToShard::Deliver { key, delivery }).await;
                 }
@@ -201,10 +207,12 @@ impl Index {
         }
     }
 
-    fn shards(&self, key: &ChannelKey) -> Vec<usize> {
+    /// The shards that a channel touches, one bit each.
+    fn shards(&self, key: &ChannelKey) -> u64 {
         let part = self.part(key);
         let counts = part.get(key).map_or(&[][..], |counts| &counts[..]);
-        (0..counts.len()).filter(|&shard| counts[shard] > 0).collect()
+        let bits = counts.iter().enumerate();
+        bits.fold(0, |bits, (shard, &count)| bits | u64::from(count > 0) << shard)
     }
 
     fn part(&self, key: &ChannelKey) -> MutexGuard<'_, Counts> {

@@ -12,7 +12,7 @@ use proto::cluster::slot::Slot;
 use proto::idempotency::ItemKey;
 use proto::name::NodeId;
 use proto::quota::Demand;
-use proto::{AppId, ChannelKey, Refusal, RelayId, SocketId};
+use proto::{App, AppId, ChannelKey, Refusal, RelayId, SocketId};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::channels::{Channels, Sent};
@@ -130,7 +130,7 @@ impl Router {
     ///
     /// # Errors
     /// The limit that it would break, or that the owner cannot answer.
-    pub fn admit(&self, app: &AppId, demand: Demand) -> Result<(), RouteError> {
+    pub fn admit(&self, app: &App, demand: Demand) -> Result<(), RouteError> {
         self.0.channels.admit(app, demand).map_err(RouteError::Refused)
     }
 

@@ -4,10 +4,10 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use proto::channel::{Command, Joined, Reply, Role};
 use proto::door::{Action, Close, Door, Input, Request};
 use proto::event::{Draft, Origin, Priority};
@@ -57,55 +57,51 @@ enum End {
     Lost,
 }
 
-/// Runs a connection from its greeting to its end.
-pub async fn run(server: Arc<Server>, connection: Connection) {
-    let (socket, entry) = (connection.socket, Arc::clone(&connection.entry));
-    let (outbox, wire) = (Arc::clone(&connection.outbox), connection.door.wire());
-    server.relay.attach(socket, outbox, wire).await;
-    entry.metrics.opened.increment(1);
-    tracing::debug!(app = %entry.app.id, %socket, "connected");
-    let began = Instant::now();
-    let mut departure =
-        Departure { server: Arc::clone(&server), socket, entry, began, reason: "panic" };
-    departure.reason = Task::new(server, connection).run().await;
-}
-
-/// What is left to do when a connection has ended, after a panic too.
-struct Departure {
-    server: Arc<Server>,
-    socket: SocketId,
-    entry: Arc<AppEntry>,
-    began: Instant,
-    reason: &'static str,
-}
-
-impl Drop for Departure {
-    fn drop(&mut self) {
-        let Self { socket, reason, .. } = *self;
-        self.server.router.release(&self.entry.app.id, Demand::Connection);
-        self.entry.metrics.closed(reason);
-        self.entry.metrics.lasted.record(self.began.elapsed().as_secs_f64());
-        tracing::debug!(app = %self.entry.app.id, %socket, reason, "disconnected");
-        let relay = Arc::clone(&self.server.relay);
-        tokio::spawn(async move { relay.detach(socket).await });
-    }
+/// Runs a connection from its greeting to its end. Its state is boxed before the first await: a
+/// future keeps every value that is moved into it twice, and there is one for each connection.
+pub fn run(server: Arc<Server>, connection: Connection) -> impl Future<Output = ()> + Send {
+    let mut task = Box::new(Task::new(server, connection));
+    async move { task.ended = task.run().await }
 }
 
 struct Task {
     server: Arc<Server>,
     connection: Connection,
-    asks: FuturesUnordered<Ask>,
+    /// Few and short-lived, and none on most connections: a list costs those nothing.
+    asks: Vec<Ask>,
     timer: Pin<Box<Sleep>>,
+    began: Instant,
+    /// Why it ended, as a word for metrics.
+    ended: &'static str,
+}
+
+/// What is left to do when a connection has ended, after a panic too.
+impl Drop for Task {
+    fn drop(&mut self) {
+        let Connection { socket, entry, .. } = &self.connection;
+        let (socket, reason) = (*socket, self.ended);
+        self.server.router.release(&entry.app.id, Demand::Connection);
+        entry.metrics.closed(reason);
+        entry.metrics.lasted.record(self.began.elapsed().as_secs_f64());
+        tracing::debug!(app = %entry.app.id, %socket, reason, "disconnected");
+        let relay = Arc::clone(&self.server.relay);
+        tokio::spawn(async move { relay.detach(socket).await });
+    }
 }
 
 impl Task {
     fn new(server: Arc<Server>, connection: Connection) -> Self {
         let deadline = server.clock.instant(connection.door.deadline());
         let timer = Box::pin(sleep_until(deadline));
-        Self { server, connection, asks: FuturesUnordered::new(), timer }
+        let (asks, began) = (Vec::new(), Instant::now());
+        Self { server, connection, asks, timer, began, ended: "panic" }
     }
 
-    async fn run(mut self) -> &'static str {
+    async fn run(&mut self) -> &'static str {
+        let Connection { socket, entry, door, outbox, .. } = &self.connection;
+        self.server.relay.attach(*socket, Arc::clone(outbox), door.wire()).await;
+        entry.metrics.opened.increment(1);
+        tracing::debug!(app = %entry.app.id, %socket, "connected");
         let end = match self.apply(Input::Opened) {
             Ok(()) => loop {
                 if let Err(end) = self.step().await {
@@ -140,7 +136,7 @@ impl Task {
                 Ok(signal) => self.apply(Input::Signal(signal)),
                 Err(_) => Err(End::Lost),
             },
-            Some(answer) = asks.next(), if !asks.is_empty() => self.answered(answer),
+            answer = poll_fn(|context| poll_any(asks, context)) => self.answered(answer),
             () = timer.as_mut() => {
                 let outcome = self.apply(Input::Timer);
                 let deadline = self.server.clock.instant(self.connection.door.deadline());
@@ -204,7 +200,7 @@ impl Task {
             }
             Request::Unsubscribe => Command::Unsubscribe { relay, socket },
             Request::Publish(event) => {
-                if let Err(error) = router.admit(&entry.app.id, Demand::Publishes(1)) {
+                if let Err(error) = router.admit(&entry.app, Demand::Publishes(1)) {
                     entry.metrics.rate_limited("publishes");
                     return Box::pin(async { (channel, request, Err(error.into())) });
                 }
@@ -240,7 +236,7 @@ impl Task {
 
     /// Sends what is left, and reads until the client has closed its side: a socket that is closed
     /// with unread bytes takes the close frame down with it.
-    async fn finish(mut self) {
+    async fn finish(&mut self) {
         let Connection { outbox, stream, .. } = &mut self.connection;
         let sent = timeout(CLOSING, poll_fn(|context| outbox.poll_empty(context))).await;
         if matches!(sent, Ok(Ok(()))) {
@@ -249,6 +245,17 @@ impl Task {
             let _ = timeout(CLOSING, closed).await;
         }
     }
+}
+
+/// Ready when any of them is; it is taken out.
+fn poll_any(asks: &mut Vec<Ask>, context: &mut Context<'_>) -> Poll<Answer> {
+    for index in 0..asks.len() {
+        if let Poll::Ready(answer) = asks[index].as_mut().poll(context) {
+            drop(asks.swap_remove(index));
+            return Poll::Ready(answer);
+        }
+    }
+    Poll::Pending
 }
 
 fn end_of(error: &Error) -> End {

@@ -117,7 +117,7 @@ fn check(server: &Server, app: Option<&App>, request: &Request<Body>) -> Result<
     let app = handshake::check(app, hello)?;
     server
         .router
-        .admit(&app.id, Demand::Connection)
+        .admit(app, Demand::Connection)
         .map_err(|_| CloseCode::OverQuota.because("the app has as many connections as it may"))
 }
 

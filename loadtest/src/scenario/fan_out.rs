@@ -9,12 +9,13 @@ use serde::Serialize;
 use crate::checker::Checker;
 use crate::dialect::channel_name;
 use crate::mark::{MARK_BYTES, Mark};
+use crate::progress::Progress;
 use crate::publisher::{Publisher, Script};
 use crate::report::Round;
 use crate::server::Target;
 use crate::traffic::{Pace, Traffic};
 
-use super::{Bench, measure, warm_up};
+use super::{measure, subscribe, warm_up};
 
 /// Events of one batch: Pusher allows no more.
 const BATCH: u32 = 10;
@@ -25,7 +26,7 @@ pub struct FanOut {
     /// How many subscribers.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     subscribers: u32,
-    /// How many events, those for warming up included.
+    /// How many events, those for warming up included; rounded up to as many for every publisher.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     events: u32,
     /// Bytes of an event's data; 100 make a frame of 144.
@@ -40,6 +41,9 @@ pub struct FanOut {
     /// With the other modes: publishers, each with one request unanswered.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     publishers: u32,
+    /// Never let the client sleep: then no server pays for waking it, however slow it is.
+    #[arg(long)]
+    spin: bool,
 }
 
 /// When an event is published.
@@ -56,29 +60,24 @@ enum Mode {
 
 impl FanOut {
     pub(super) fn title(&self) -> String {
-        let Self { subscribers, events, bytes, .. } = self;
+        let Self { subscribers, bytes, .. } = self;
+        let (publishers, posts, batch) = self.share_out();
+        let events = publishers * posts * batch;
         let mode = match (self.mode, self.rate) {
             (Mode::OneAtATime, None) => "one at a time".to_owned(),
             (Mode::OneAtATime, Some(rate)) => format!("one at a time, {rate} a second"),
-            (Mode::Saturated, _) => format!("from {} publishers", self.publishers),
-            (Mode::Batches, _) => {
-                format!("in batches of {BATCH} from {} publishers", self.publishers)
-            }
+            (Mode::Saturated, _) => format!("from {publishers} publishers"),
+            (Mode::Batches, _) => format!("in batches of {batch} from {publishers} publishers"),
         };
         format!("fan-out: {events} events of {bytes} bytes to {subscribers} subscribers, {mode}")
     }
 
-    pub(super) fn run(&self, bench: &mut Bench, target: &Target) -> anyhow::Result<Round> {
+    pub(super) fn run(&self, progress: &Progress, target: &Target) -> anyhow::Result<Round> {
         let channel = channel_name(0);
         let channels = vec![channel.clone(); self.subscribers as usize];
-        let subscribers = bench.subscribe(target, &channels)?;
-        let (pace, count, batch) = match self.mode {
-            Mode::OneAtATime => (self.pace(), 1, 1),
-            Mode::Saturated => (Pace::Saturated, self.publishers, 1),
-            Mode::Batches => (Pace::Saturated, self.publishers, BATCH),
-        };
-        bench.progress.say("signing");
-        let posts = self.events.div_ceil(count * batch);
+        let subscribers = subscribe(progress, target, &channels)?;
+        progress.say("signing");
+        let (count, posts, batch) = self.share_out();
         let mut publishers = Vec::new();
         for stream in 0..count {
             let mut script = Script::default();
@@ -92,13 +91,28 @@ impl FanOut {
         let lengths = vec![posts * batch; count as usize];
         let checker = Checker::new(vec![0; subscribers.len()], count, lengths);
         let streams = (count as usize, u64::from(self.subscribers));
-        let mut traffic = Traffic::new(subscribers, publishers, pace, checker, streams)?;
-        bench.progress.say("publishing");
+        let mut traffic = Traffic::new(subscribers, publishers, self.pace(), checker, streams)?;
+        traffic.is_spinning = self.spin;
+        progress.say("publishing");
         let warm_up = warm_up(posts as usize);
         measure(&mut traffic, (target.pid, warm_up), ("delivery", 1))
     }
 
+    /// Publishers, requests of each, and events of each request: at least as many as were asked for.
+    fn share_out(&self) -> (u32, u32, u32) {
+        let (publishers, batch) = match self.mode {
+            Mode::OneAtATime => (1, 1),
+            Mode::Saturated => (self.publishers, 1),
+            Mode::Batches => (self.publishers, BATCH),
+        };
+        (publishers, self.events.div_ceil(publishers * batch), batch)
+    }
+
     fn pace(&self) -> Pace {
-        self.rate.map_or(Pace::OneAtATime, |rate| Pace::Every(Duration::from_secs(1) / rate))
+        match (self.mode, self.rate) {
+            (Mode::OneAtATime, None) => Pace::OneAtATime,
+            (Mode::OneAtATime, Some(rate)) => Pace::Every(Duration::from_secs(1) / rate),
+            (Mode::Saturated | Mode::Batches, _) => Pace::Saturated,
+        }
     }
 }

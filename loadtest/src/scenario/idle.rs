@@ -10,11 +10,12 @@ use serde::Serialize;
 use crate::dialect::channel_name;
 use crate::poll::{Interest, Poll};
 use crate::process;
+use crate::progress::Progress;
 use crate::report::Round;
 use crate::server::Target;
 use crate::subscriber::Subscriber;
 
-use super::{Bench, Usage};
+use super::{Usage, subscribe};
 
 /// Time for the server to end what it does when the last connection has come.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -44,7 +45,7 @@ impl Idle {
         format!("idle: {connections} connections in {channels} channels, held for {hold} s")
     }
 
-    pub(super) fn run(&self, bench: &mut Bench, target: &Target) -> anyhow::Result<Round> {
+    pub(super) fn run(&self, progress: &Progress, target: &Target) -> anyhow::Result<Round> {
         let pid = target
             .pid
             .context("this scenario looks at the server's process: name it with --pid")?;
@@ -53,12 +54,12 @@ impl Idle {
             (0..self.connections).map(|number| channel_name((number % spread) as usize)).collect();
         let empty = process::memory(pid)?;
         let coming = Usage::begin(Some(pid))?;
-        let mut clients = bench.subscribe(target, &channels)?;
+        let mut clients = subscribe(progress, target, &channels)?;
         let came = coming.end()?;
         // Memory that a server takes and gives back while connections come is not theirs.
         hold(&mut clients, SETTLE)?;
         let staying = Usage::begin(Some(pid))?;
-        bench.progress.say("holding");
+        progress.say("holding");
         let closed = hold(&mut clients, Duration::from_secs(self.hold))?;
         let stayed = staying.end()?;
         let full = process::memory(pid)?;

@@ -7,12 +7,13 @@ use serde::Serialize;
 use crate::checker::Checker;
 use crate::dialect::channel_name;
 use crate::mark::{MARK_BYTES, Mark};
+use crate::progress::Progress;
 use crate::publisher::{Publisher, Script};
 use crate::report::Round;
 use crate::server::Target;
 use crate::traffic::{Pace, Traffic};
 
-use super::{Bench, measure, warm_up};
+use super::{measure, subscribe, warm_up};
 
 /// The parameters.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -32,6 +33,9 @@ pub struct Publish {
     /// Publishers, each with one request unanswered. A channel's events all come from one.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     publishers: u32,
+    /// Never let the client sleep: then no server pays for waking it, however slow it is.
+    #[arg(long)]
+    spin: bool,
 }
 
 impl Publish {
@@ -43,15 +47,15 @@ impl Publish {
         )
     }
 
-    pub(super) fn run(&self, bench: &mut Bench, target: &Target) -> anyhow::Result<Round> {
+    pub(super) fn run(&self, progress: &Progress, target: &Target) -> anyhow::Result<Round> {
         let numbers: Vec<u32> = (0..self.channels)
             .flat_map(|channel| std::iter::repeat_n(channel, self.subscribers as usize))
             .collect();
         let names: Vec<String> = numbers.iter().map(|&n| channel_name(n as usize)).collect();
-        let subscribers = bench.subscribe(target, &names)?;
-        bench.progress.say("signing");
+        let subscribers = subscribe(progress, target, &names)?;
+        progress.say("signing");
         let scripts = self.scripts(target);
-        let warm_up = warm_up(scripts.iter().map(Script::len).max().unwrap_or(0));
+        let warm_up = warm_up(scripts.iter().map(Script::requests).max().unwrap_or(0));
         let publishers = scripts
             .into_iter()
             .map(|script| Publisher::connect(target, script))
@@ -60,7 +64,8 @@ impl Publish {
         let checker = Checker::new(numbers, 1, lengths);
         let streams = (self.channels as usize, u64::from(self.subscribers));
         let mut traffic = Traffic::new(subscribers, publishers, Pace::Saturated, checker, streams)?;
-        bench.progress.say("publishing");
+        traffic.is_spinning = self.spin;
+        progress.say("publishing");
         let per = ("publish", u64::from(self.subscribers));
         measure(&mut traffic, (target.pid, warm_up), per)
     }

@@ -5,10 +5,8 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::extract::Request;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, SERVER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
-use axum::middleware::Next;
 use axum::response::IntoResponse;
 use proto::Refusal;
 use proto::http::signature::SignatureError;
@@ -111,11 +109,4 @@ impl IntoResponse for HttpError {
         }
         response
     }
-}
-
-/// Names the server in every answer.
-pub(super) async fn name_server(request: Request, next: Next) -> Response<Body> {
-    let mut response = next.run(request).await;
-    response.headers_mut().insert(SERVER, HeaderValue::from_static("handbell"));
-    response
 }

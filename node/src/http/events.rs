@@ -4,27 +4,28 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Request, Response, StatusCode};
-use axum::response::IntoResponse;
-use futures_util::future::join_all;
-use proto::channel::{Command, Published};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use proto::channel::{Command, Published, Reply};
 use proto::cluster::slot::StableHash;
 use proto::event::{Draft, Origin, Priority};
-use proto::http::request::{Item, PublishRequest, check_key, legacy_event};
+use proto::http::request::{Info, Item, PublishRequest, check_key, legacy_event};
 use proto::idempotency::ItemKey;
 use proto::quota::Demand;
-use proto::{App, ChannelKey, Refusal};
+use proto::{App, ChannelKey, ChannelName, Refusal};
 use serde_json::{Map, Value, json};
 
 use crate::channel::published;
+use crate::router::RouteError;
 use crate::server::Server;
 
 use super::auth::{Authentic, authenticate};
-use super::channels::answer;
 use super::error::HttpError;
 
 /// The header that says which acknowledgement was reached, and asks for one.
 const ACK: &str = "handbell-ack";
+/// The answer to a publish that asked for nothing: SDKs compare it with `{}`.
+const NOTHING: &str = "{}";
 /// What a single node reaches: the owner has given the event its place and sent it on its way.
 const SEQUENCED: &str = "sequenced";
 
@@ -36,11 +37,18 @@ pub(super) async fn event(
 ) -> Result<Response<Body>, HttpError> {
     let authentic = authenticate(&server, &id, request).await?;
     let request = PublishRequest::event(&authentic.body, &authentic.entry.app)?;
-    let items = publish(&server, &authentic, &request).await?;
-    let channels: Map<String, Value> = items.into_iter().flatten().collect();
-    let is_asked = channels.values().any(|info| info != &json!({}));
-    let body = if is_asked { json!({ "channels": channels }) } else { json!({}) };
-    Ok(acknowledged(StatusCode::OK, &body))
+    let answers = publish(&server, &authentic, &request).await?;
+    let item = &request.items[0];
+    if item.info == Info::default() {
+        return Ok(acknowledged(StatusCode::OK, NOTHING));
+    }
+    let channels: Map<String, Value> = item
+        .channels
+        .iter()
+        .zip(&answers)
+        .map(|(channel, published)| (channel.to_string(), info(item, channel, published)))
+        .collect();
+    Ok(acknowledged(StatusCode::OK, json!({ "channels": channels }).to_string()))
 }
 
 /// `POST /apps/{id}/batch_events`.
@@ -51,11 +59,18 @@ pub(super) async fn batch(
 ) -> Result<Response<Body>, HttpError> {
     let authentic = authenticate(&server, &id, request).await?;
     let request = PublishRequest::batch(&authentic.body, &authentic.entry.app)?;
-    let items = publish(&server, &authentic, &request).await?;
-    let infos: Vec<Value> = items.into_iter().flatten().map(|(_, info)| info).collect();
-    let is_asked = infos.iter().any(|info| info != &json!({}));
-    let body = if is_asked { json!({ "batch": infos }) } else { json!({}) };
-    Ok(acknowledged(StatusCode::OK, &body))
+    let answers = publish(&server, &authentic, &request).await?;
+    if request.items.iter().all(|item| item.info == Info::default()) {
+        return Ok(acknowledged(StatusCode::OK, NOTHING));
+    }
+    // An event of a batch has one channel.
+    let infos: Vec<Value> = request
+        .items
+        .iter()
+        .zip(&answers)
+        .map(|(item, published)| info(item, &item.channels[0], published))
+        .collect();
+    Ok(acknowledged(StatusCode::OK, json!({ "batch": infos }).to_string()))
 }
 
 /// `POST /apps/{id}/channels/{channel}/events`, deprecated since 2012 and still called.
@@ -68,24 +83,29 @@ pub(super) async fn legacy(
     let Authentic { entry, query, body, .. } = &authentic;
     let request = legacy_event(&entry.app, &channel, query, body)?;
     publish(&server, &authentic, &request).await?;
-    Ok(acknowledged(StatusCode::ACCEPTED, &json!({})))
+    Ok(acknowledged(StatusCode::ACCEPTED, NOTHING))
 }
 
-fn acknowledged(status: StatusCode, body: &Value) -> Response<Body> {
-    (status, [(ACK, SEQUENCED)], answer(body)).into_response()
+fn acknowledged(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACK, HeaderValue::from_static(SEQUENCED));
+    response
 }
 
-/// Publishes every item to every one of its channels, and returns what was asked about each.
+/// Publishes every item to every one of its channels, and returns the answers in that order.
 async fn publish(
     server: &Server,
     authentic: &Authentic,
     request: &PublishRequest,
-) -> Result<Vec<Vec<(String, Value)>>, HttpError> {
+) -> Result<Vec<Published>, HttpError> {
     let Authentic { entry, headers, body, .. } = authentic;
     check_ack(headers)?;
     let app = &entry.app;
     let count = request.publishes();
-    if let Err(error) = server.router.admit(&app.id, Demand::Publishes(count)) {
+    if let Err(error) = server.router.admit(app, Demand::Publishes(count)) {
         entry.metrics.rate_limited("publishes");
         return Err(Refusal::from(error).into());
     }
@@ -95,48 +115,41 @@ async fn publish(
         server.router.claim(&app.id, key, fingerprint).map_err(Refusal::from)?;
     }
     // All are on their way, in order, before the first answer is waited for.
-    let asked: Vec<_> = (0..)
-        .zip(&request.items)
-        .map(|(index, item)| join_all(publish_item(server, app, item, key.as_deref(), index)))
-        .collect();
+    let mut asked = Vec::with_capacity(count as usize);
+    for (index, item) in (0..).zip(&request.items) {
+        for channel in &item.channels {
+            asked.push(ask(server, app, (item, index), channel, key.as_deref()));
+        }
+    }
     let mut answers = Vec::with_capacity(asked.len());
-    for (asked, item) in asked.into_iter().zip(&request.items) {
-        let published: Vec<Published> = asked.await.into_iter().collect::<Result<_, _>>()?;
-        let infos = item
-            .channels
-            .iter()
-            .zip(&published)
-            .map(|(channel, published)| (channel.to_string(), info(item, channel, published)));
-        answers.push(infos.collect());
+    for answer in asked {
+        answers.push(published(answer.await.map_err(Refusal::from)?)?);
     }
     entry.metrics.published_rest.increment(u64::from(count));
     Ok(answers)
 }
 
-fn publish_item<'a>(
-    server: &'a Server,
-    app: &'a App,
-    item: &'a Item,
-    key: Option<&'a str>,
-    index: u32,
-) -> impl Iterator<Item = impl Future<Output = Result<Published, Refusal>> + use<>> + use<'a> {
-    item.channels.iter().map(move |channel| {
-        let channel = ChannelKey { app: app.id.clone(), channel: channel.clone() };
-        let draft = Draft {
-            id: server.event_id(),
-            event: item.event.clone(),
-            origin: Origin::Api { except: item.except },
-            ttl_seconds: 0,
-            priority: Priority::default(),
-        };
-        let item =
-            key.map(|key| ItemKey { channel: channel.clone(), key: key.to_owned(), item: index });
-        let asked = server.router.ask(channel, Command::Publish(draft), item);
-        async move { published(asked.await?) }
-    })
+fn ask(
+    server: &Server,
+    app: &App,
+    (item, index): (&Item, u32),
+    channel: &ChannelName,
+    key: Option<&str>,
+) -> impl Future<Output = Result<Reply, RouteError>> + use<> {
+    let channel = ChannelKey { app: app.id.clone(), channel: channel.clone() };
+    let draft = Draft {
+        id: server.event_id(),
+        event: item.event.clone(),
+        origin: Origin::Api { except: item.except },
+        ttl_seconds: 0,
+        priority: Priority::default(),
+    };
+    let item =
+        key.map(|key| ItemKey { channel: channel.clone(), key: key.to_owned(), item: index });
+    server.router.ask(channel, Command::Publish(draft), item)
 }
 
-fn info(item: &Item, channel: &proto::ChannelName, published: &Published) -> Value {
+fn info(item: &Item, channel: &ChannelName, published: &Published) -> Value {
     let mut info = Map::new();
     if item.info.user_count && channel.kind().is_presence() {
         info.insert("user_count".into(), published.members.into());

@@ -34,19 +34,23 @@ impl Route {
         (Self::Other, "other"),
     ];
 
-    /// The route of a path.
+    /// The route of a path; none if it is not one of the HTTP API.
     #[must_use]
-    pub fn of(path: &str) -> Self {
+    pub fn of(path: &str) -> Option<Self> {
+        if !path.starts_with("/apps/") && !path.starts_with("/users/") {
+            return None;
+        }
         let mut parts = path.split('/').skip(1);
-        match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some("apps"), Some(_), Some("events"), None, _) => Self::Events,
-            (Some("apps"), Some(_), Some("batch_events"), None, _) => Self::BatchEvents,
-            (Some("apps"), Some(_), Some("channels"), None, _) => Self::Channels,
-            (Some("apps"), Some(_), Some("channels"), Some(_), None) => Self::Channel,
-            (Some("apps"), Some(_), Some("channels"), Some(_), Some("users")) => Self::Users,
+        let route = match (parts.nth(2), parts.next(), parts.next()) {
+            (Some("events"), None, _) => Self::Events,
+            (Some("batch_events"), None, _) => Self::BatchEvents,
+            (Some("channels"), None, _) => Self::Channels,
+            (Some("channels"), Some(_), None) => Self::Channel,
+            (Some("channels"), Some(_), Some("users")) => Self::Users,
             _ if path.ends_with("/terminate_connections") => Self::Terminate,
             _ => Self::Other,
-        }
+        };
+        Some(route)
     }
 }
 

@@ -12,6 +12,7 @@ use proto::pusher::code::CloseCode;
 use proto::wire::Wire;
 use proto::{ChannelKey, Position, SocketId};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 
 use crate::metrics::RelayMetrics;
 use crate::outbox::{Full, Outbox};
@@ -21,6 +22,10 @@ use super::{Index, ToShard};
 
 /// Deliveries taken from the queue at once: what one subscriber gets of them leaves in one write.
 const BATCH: usize = 64;
+
+/// Frames of one batch from which on it is worth waiting for more before the next: small fan-outs
+/// are done before another publisher could have had its turn.
+const LARGE: usize = 256;
 
 /// What a shard's task needs from the relay it belongs to.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub struct Shard {
     metrics: RelayMetrics,
     connections: HashMap<SocketId, Connection>,
     channels: HashMap<ChannelKey, Local>,
+    /// Frames given to outboxes in the last batch.
+    delivered: usize,
     /// Whether more than one message was taken at once: then frames are gathered and leave together.
     is_gathering: bool,
     /// Outboxes that got their first waiting frame in this batch.
@@ -91,11 +98,23 @@ impl Shard {
             metrics,
             connections: HashMap::new(),
             channels: HashMap::new(),
+            delivered: 0,
             is_gathering: false,
             unflushed: Vec::new(),
         };
         let mut batch = Vec::with_capacity(BATCH);
         while receiver.recv_many(&mut batch, BATCH).await > 0 {
+            if shard.delivered >= LARGE {
+                // The channel that woke this task runs right before it: let the others run too, and
+                // what they have leaves in the same writes.
+                yield_now().await;
+                while batch.len() < BATCH
+                    && let Ok(message) = receiver.try_recv()
+                {
+                    batch.push(message);
+                }
+            }
+            shard.delivered = 0;
             let handled = catch_unwind(AssertUnwindSafe(|| shard.handle(&mut batch)));
             if handled.is_err() {
                 shard.recover();
@@ -157,6 +176,7 @@ impl Shard {
                 }
                 local.last = publication.position;
                 let (sent, bytes) = self.tell_subscribers(&key, delivery, except);
+                self.delivered += sent;
                 self.metrics.published(&key.app, sent, bytes, publication.accepted);
             }
             Delivery::MemberAdded { except, .. } => {

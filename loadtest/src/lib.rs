@@ -1,0 +1,23 @@
+//! The parts of the load test; `main.rs` reads the options and puts them together.
+//!
+//! A [`scenario`] opens clients ([`client`], [`subscriber`]) and publishers ([`publisher`]) to a
+//! [`server`], runs them in one loop ([`traffic`]), and returns figures ([`report`]) from what the
+//! server's process used ([`process`]) and what the [`checker`] saw. [`bare`] is the server that
+//! everything is compared with.
+
+pub mod bare;
+pub mod checker;
+pub mod client;
+pub mod dialect;
+pub mod frame;
+pub mod http;
+pub mod mark;
+pub mod poll;
+pub mod process;
+pub mod progress;
+pub mod publisher;
+pub mod report;
+pub mod scenario;
+pub mod server;
+pub mod subscriber;
+pub mod traffic;

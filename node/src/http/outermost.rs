@@ -1,0 +1,38 @@
+//! Around every request: it is counted and timed by the template of its route, the server names
+//! itself, and pages of allowed origins may read the answer. One layer, because each costs a box.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::SERVER;
+use axum::http::{HeaderValue, Response};
+use axum::middleware::Next;
+
+use crate::metrics::Route;
+use crate::server::Server;
+
+use super::cors::Asked;
+
+/// Runs a request.
+pub(super) async fn run(
+    State(server): State<Arc<Server>>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    let began = Instant::now();
+    let route = Route::of(request.uri().path());
+    let asked = Asked::of(&server, &request);
+    let mut response = match asked.preflight() {
+        Some(answer) => answer,
+        None => next.run(request).await,
+    };
+    asked.allow(&mut response);
+    response.headers_mut().insert(SERVER, HeaderValue::from_static("handbell"));
+    if let Some(route) = route {
+        let (code, seconds) = (response.status().as_u16(), began.elapsed().as_secs_f64());
+        server.http_metrics.count(route, code, seconds);
+    }
+    response
+}
