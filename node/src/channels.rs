@@ -4,7 +4,7 @@
 //! A command is put into the mailbox while the slot is locked, and an actor leaves the table only
 //! if it has taken everything that was put there: so no command can be lost between the two.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -81,6 +81,20 @@ enum Phase {
     Down,
 }
 
+impl Entry {
+    /// Puts a command into the actor's mailbox.
+    fn send(&mut self, command: Command, item: Option<ItemKey>) -> Result<Sent, Refusal> {
+        let Phase::Running { actor, sent } = &mut self.phase else {
+            return Err(Refusal::Unavailable);
+        };
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Command { command, item, reply: Some(reply) };
+        actor.cast(message).map_err(|_| Refusal::Unavailable)?;
+        *sent += 1;
+        Ok(Sent::Waiting(answer))
+    }
+}
+
 /// A channel as a list shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -126,26 +140,31 @@ impl Channels {
             _ => false,
         };
         let mut slot = self.slot(Slot::of(key));
-        if !slot.channels.contains_key(key) {
-            if !starts {
-                return Ok(Sent::Answered(self.answer_for_none(&mut slot, &command, item)));
-            }
-            // The quota may live in the same slot: its lock is never taken inside this one.
-            drop(slot);
-            let entry = self.0.parts.apps.by_id(key.app.as_str()).ok_or(Refusal::Unavailable)?;
-            self.admit(&entry.app, Demand::Channel)?;
-            slot = self.slot(Slot::of(key));
-            self.start_if_missing(&mut slot, key);
+        if let Some(entry) = slot.channels.get_mut(key) {
+            return entry.send(command, item);
         }
-        let Some(Entry { phase: Phase::Running { actor, sent }, .. }) = slot.channels.get_mut(key)
-        else {
-            return Err(Refusal::Unavailable);
-        };
-        let (reply, answer) = oneshot::channel();
-        let message = Message::Command { command, item, reply: Some(reply) };
-        actor.cast(message).map_err(|_| Refusal::Unavailable)?;
-        *sent += 1;
-        Ok(Sent::Waiting(answer))
+        if !starts {
+            return Ok(Sent::Answered(self.answer_for_none(&mut slot, &command, item)));
+        }
+        // The quota may live in the same slot: its lock is never taken inside this one.
+        drop(slot);
+        let entry = self.0.parts.apps.by_id(key.app.as_str()).ok_or(Refusal::Unavailable)?;
+        self.admit(&entry.app, Demand::Channel)?;
+        slot = self.slot(Slot::of(key));
+        match slot.channels.entry(key.clone()) {
+            // Someone else was faster: this one's booking goes back, without the slot's lock.
+            hash_map::Entry::Occupied(mut started) => {
+                let sent = started.get_mut().send(command, item);
+                drop(slot);
+                self.release(&key.app, Demand::Channel);
+                sent
+            }
+            hash_map::Entry::Vacant(place) => {
+                self.0.parts.metrics.started.increment(1);
+                let epoch = self.next_epoch(None);
+                place.insert(self.start(key, epoch, Vec::new())).send(command, item)
+            }
+        }
     }
 
     /// What is true of a channel that is not alive: nobody is there and nothing is remembered.
@@ -171,17 +190,6 @@ impl Channels {
             Command::Inspect => Reply::Channel(Summary::default()),
             Command::Members => Reply::Members(Vec::new()),
             _ => Reply::Done,
-        }
-    }
-
-    fn start_if_missing(&self, slot: &mut SlotState, key: &ChannelKey) {
-        if slot.channels.contains_key(key) {
-            self.release(&key.app, Demand::Channel);
-        } else {
-            let epoch = self.next_epoch(None);
-            let entry = self.start(key, epoch, Vec::new());
-            slot.channels.insert(key.clone(), entry);
-            self.0.parts.metrics.started.increment(1);
         }
     }
 

@@ -62,17 +62,16 @@ impl RelayMetrics {
     }
 
     fn of(&mut self, app: &AppId) -> &AppCounters {
-        if !self.apps.contains_key(app) {
+        let metrics = &self.metrics;
+        self.apps.entry(app.clone()).or_insert_with(|| {
             let id = app.as_str();
             let pusher = [("app_id", id), ("transport", "pusher")];
             let lagging = "handbell_slow_consumers_disconnected_total";
-            let counters = AppCounters {
-                delivered: self.metrics.counter("handbell_messages_delivered_total", &pusher),
-                sent_bytes: self.metrics.counter("handbell_sent_bytes_total", &pusher),
-                lagging: self.metrics.counter(lagging, &pusher[..1]),
-            };
-            self.apps.insert(app.clone(), counters);
-        }
-        &self.apps[app]
+            AppCounters {
+                delivered: metrics.counter("handbell_messages_delivered_total", &pusher),
+                sent_bytes: metrics.counter("handbell_sent_bytes_total", &pusher),
+                lagging: metrics.counter(lagging, &pusher[..1]),
+            }
+        })
     }
 }

@@ -68,7 +68,11 @@ impl Query {
     /// [`SignatureError::Duplicate`] if two names are equal but for case.
     pub fn parse(raw: &str) -> Result<Self, SignatureError> {
         let mut pairs: Vec<(String, String)> = form_urlencoded::parse(raw.as_bytes())
-            .map(|(name, value)| (name.to_lowercase(), value.into_owned()))
+            .map(|(name, value)| {
+                let mut name = name.into_owned();
+                name.make_ascii_lowercase();
+                (name, value.into_owned())
+            })
             .collect();
         pairs.sort();
         match pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
