@@ -12,6 +12,7 @@ use proto::idempotency::ItemKey;
 use proto::{ChannelKey, Epoch, Moment};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use crate::channels::Channels;
 
@@ -76,7 +77,8 @@ pub struct State {
     effects: Vec<Effect>,
     /// Commands taken from the mailbox: the table knows how many were sent.
     handled: u64,
-    armed: Option<Moment>,
+    /// The deadline that the actor will be woken for, and what will wake it.
+    armed: Option<(Moment, AbortHandle)>,
 }
 
 impl Actor for ChannelActor {
@@ -103,6 +105,16 @@ impl Actor for ChannelActor {
             state.apply(command).await;
         }
         Ok(state)
+    }
+
+    /// A restarted channel may have nobody left.
+    async fn post_start(
+        &self,
+        myself: ActorRef<Message>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.rest(&myself);
+        Ok(())
     }
 
     async fn handle(
@@ -178,10 +190,23 @@ impl State {
         let Some(deadline) = self.machine.deadline() else {
             return;
         };
-        if self.armed.is_none_or(|armed| deadline < armed) {
-            self.armed = Some(deadline);
-            myself.send_after(deadline.since(now), || Message::Tick);
+        if self.armed.as_ref().is_none_or(|(armed, _)| deadline < *armed) {
+            self.disarm();
+            let timer = myself.send_after(deadline.since(now), || Message::Tick);
+            self.armed = Some((deadline, timer.abort_handle()));
         }
+    }
+
+    fn disarm(&mut self) {
+        if let Some((_, timer)) = self.armed.take() {
+            timer.abort();
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.disarm();
     }
 }
 

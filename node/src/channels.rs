@@ -209,7 +209,7 @@ impl Channels {
         let phase = match spawned {
             Ok((actor, _)) => Phase::Running { actor, sent: 0 },
             Err(error) => {
-                tracing::error!(channel = %key.channel, %error, "a channel could not be started");
+                tracing::error!(channel = ?key.channel, %error, "a channel could not be started");
                 Phase::Down
             }
         };
@@ -298,12 +298,13 @@ impl Channels {
         slot.quotas.get(app).map_or(0, Quota::connections)
     }
 
-    /// The live channels, in no order.
-    #[must_use]
-    pub fn list(&self) -> Vec<Listed> {
+    /// The live channels that `is_wanted` wants, in no order.
+    pub fn list(&self, is_wanted: impl Fn(&ChannelKey) -> bool) -> Vec<Listed> {
         let mut listed = Vec::new();
         for slot in Slot::all() {
-            listed.extend(self.slot(slot).channels.iter().map(|(key, entry)| Listed {
+            let slot = self.slot(slot);
+            let wanted = slot.channels.iter().filter(|(key, _)| is_wanted(key));
+            listed.extend(wanted.map(|(key, entry)| Listed {
                 key: key.clone(),
                 subscribers: entry.vitals.subscribers.load(Ordering::Relaxed),
                 members: entry.vitals.members.load(Ordering::Relaxed),

@@ -127,7 +127,7 @@ impl Outbox {
         }
         if !state.frames.is_empty() && self.is_full(state, bytes) {
             // What the socket takes now makes room; a reader that keeps up is never closed.
-            state.write_now();
+            state.make_room();
             if self.is_full(state, bytes) {
                 let close = CloseCode::OverCapacity.because("the connection reads too slowly");
                 state.close(&close);
@@ -243,6 +243,17 @@ impl State {
         match &mut self.waker {
             Some(waker) => waker.clone_from(context.waker()),
             none => *none = Some(context.waker().clone()),
+        }
+    }
+
+    /// Writes what the socket takes at once, over TLS too. There it may cost the connection's task
+    /// its registration with the socket, so it is woken to register again.
+    fn make_room(&mut self) {
+        self.write_now();
+        if matches!(self.writer, Writer::Tls(_)) {
+            // What fails here fails again when the task writes, which ends the connection.
+            let _ = self.poll_write(&mut Context::from_waker(Waker::noop()));
+            self.wake();
         }
     }
 

@@ -112,7 +112,7 @@ impl Router {
         let answer = self.ask(key, command, None);
         tokio::spawn(async move {
             if let Err(error) = answer.await {
-                tracing::warn!(%channel, %socket, %error, "a channel was not told that a connection left");
+                tracing::warn!(?channel, %socket, %error, "a channel was not told that a connection left");
             }
         });
     }

@@ -1,21 +1,22 @@
 //! One client's connection: a task that reads the socket, runs the door's session machine, and
 //! carries its actions out. It ends alone: a panic here ends one connection.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use proto::channel::{Command, Joined, Reply, Role};
-use proto::door::{Action, Close, Door, Input, Request};
+use proto::door::{Action, Close, Counted, Door, Input, Request};
 use proto::event::{Draft, Origin, Priority};
 use proto::pusher::code::CloseCode;
 use proto::quota::Demand;
 use proto::websocket::{ping_frame, text_frame};
 use proto::{ChannelKey, ChannelName, Refusal, SocketId};
-use tokio::time::{Sleep, sleep_until, timeout};
+use tokio::time::{Sleep, sleep_until};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -23,11 +24,10 @@ use crate::apps::AppEntry;
 use crate::outbox::Outbox;
 use crate::server::Server;
 use crate::socket::Socket;
+use crate::websocket::part;
 
 /// Requests to channels that one connection may have unanswered; then its socket is not read.
 const WINDOW: usize = 32;
-/// How long a closing connection may take to read what is left for it and to answer the close.
-const CLOSING: Duration = Duration::from_secs(3);
 
 type Answer = (ChannelName, Request, Result<Reply, Refusal>);
 type Ask = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -67,8 +67,12 @@ pub fn run(server: Arc<Server>, connection: Connection) -> impl Future<Output = 
 struct Task {
     server: Arc<Server>,
     connection: Connection,
-    /// Few and short-lived, and none on most connections: a list costs those nothing.
-    asks: Vec<Ask>,
+    /// Requests on their way, one for each channel: few and short-lived, and none on most
+    /// connections, which a list costs nothing.
+    asks: Vec<(ChannelName, Ask)>,
+    /// Requests that wait for an earlier one to the same channel, in their order: a request that is
+    /// repeated while a channel restarts must not be overtaken.
+    waiting: VecDeque<(ChannelName, Request)>,
     timer: Pin<Box<Sleep>>,
     began: Instant,
     /// Why it ended, as a word for metrics.
@@ -93,8 +97,8 @@ impl Task {
     fn new(server: Arc<Server>, connection: Connection) -> Self {
         let deadline = server.clock.instant(connection.door.deadline());
         let timer = Box::pin(sleep_until(deadline));
-        let (asks, began) = (Vec::new(), Instant::now());
-        Self { server, connection, asks, timer, began, ended: "panic" }
+        let (asks, waiting, began) = (Vec::new(), VecDeque::new(), Instant::now());
+        Self { server, connection, asks, waiting, timer, began, ended: "panic" }
     }
 
     async fn run(&mut self) -> &'static str {
@@ -110,15 +114,16 @@ impl Task {
             },
             Err(end) => end,
         };
+        let Connection { stream, outbox, .. } = &mut self.connection;
         match end {
             End::Closed(close) => {
                 let reason = word(&close);
-                self.connection.outbox.close(&close);
-                self.finish().await;
+                outbox.close(&close);
+                part(stream, outbox).await;
                 reason
             }
             End::Client => {
-                self.finish().await;
+                part(stream, outbox).await;
                 "client"
             }
             End::Lost => "lost",
@@ -127,8 +132,8 @@ impl Task {
 
     /// Waits for one thing to happen and deals with it.
     async fn step(&mut self) -> Result<(), End> {
-        let Self { connection, asks, timer, .. } = self;
-        let may_read = asks.len() < WINDOW;
+        let Self { connection, asks, waiting, timer, .. } = self;
+        let may_read = asks.len() + waiting.len() < WINDOW;
         let outbox = &connection.outbox;
         tokio::select! {
             message = connection.stream.next(), if may_read => self.receive(message),
@@ -167,6 +172,9 @@ impl Task {
             let close = CloseCode::UnknownApp.because("the app was removed");
             return Err(End::Closed(close));
         };
+        if !entry.app.enabled {
+            return Err(End::Closed(CloseCode::AppDisabled.because("this app is disabled")));
+        }
         let mut actions = Vec::new();
         let now = self.server.clock.now();
         self.connection.door.apply(input, &entry.app, now, &mut actions);
@@ -180,12 +188,27 @@ impl Task {
             Action::Send(text) => drop(outbox.send(text_frame(&text))),
             Action::Ping => drop(outbox.send(ping_frame())),
             Action::Ask { channel, request } => {
-                let ask = self.ask(channel, request, entry);
-                self.asks.push(ask);
+                if self.asks.iter().any(|(asked, _)| *asked == channel) {
+                    self.waiting.push_back((channel, request));
+                } else {
+                    self.start(channel, request, entry);
+                }
             }
             Action::Close(close) => return Err(End::Closed(close)),
+            Action::Count(Counted::Subscription { kind, is_unauthorized }) => {
+                entry.metrics.subscribed(kind, "refused");
+                if is_unauthorized {
+                    entry.metrics.auth_failed("subscription");
+                }
+            }
+            Action::Count(Counted::RateLimited(limit)) => entry.metrics.rate_limited(limit),
         }
         Ok(())
+    }
+
+    fn start(&mut self, channel: ChannelName, request: Request, entry: &AppEntry) {
+        let ask = self.ask(channel.clone(), request, entry);
+        self.asks.push((channel, ask));
     }
 
     /// Gives a request to its channel. The command is on its way when this returns.
@@ -220,6 +243,12 @@ impl Task {
     }
 
     fn answered(&mut self, (channel, request, answer): Answer) -> Result<(), End> {
+        if let Some(index) = self.waiting.iter().position(|(waiting, _)| *waiting == channel)
+            && let Some((channel, next)) = self.waiting.remove(index)
+        {
+            let entry = Arc::clone(&self.connection.entry);
+            self.start(channel, next, &entry);
+        }
         let refusal = match answer {
             Ok(Reply::Refused(refusal)) | Err(refusal) => Some(refusal),
             Ok(_) => None,
@@ -233,24 +262,12 @@ impl Task {
             None => Ok(()),
         }
     }
-
-    /// Sends what is left, and reads until the client has closed its side: a socket that is closed
-    /// with unread bytes takes the close frame down with it.
-    async fn finish(&mut self) {
-        let Connection { outbox, stream, .. } = &mut self.connection;
-        let sent = timeout(CLOSING, poll_fn(|context| outbox.poll_empty(context))).await;
-        if matches!(sent, Ok(Ok(()))) {
-            let closed = async { while let Some(Ok(_)) = stream.next().await {} };
-            // A client that does not answer is closed all the same.
-            let _ = timeout(CLOSING, closed).await;
-        }
-    }
 }
 
 /// Ready when any of them is; it is taken out.
-fn poll_any(asks: &mut Vec<Ask>, context: &mut Context<'_>) -> Poll<Answer> {
+fn poll_any(asks: &mut Vec<(ChannelName, Ask)>, context: &mut Context<'_>) -> Poll<Answer> {
     for index in 0..asks.len() {
-        if let Poll::Ready(answer) = asks[index].as_mut().poll(context) {
+        if let Poll::Ready(answer) = asks[index].1.as_mut().poll(context) {
             drop(asks.swap_remove(index));
             return Poll::Ready(answer);
         }

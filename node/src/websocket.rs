@@ -1,17 +1,19 @@
 //! The WebSocket side of the Pusher door: the upgrade (RFC 6455 §4.2), the checks of a client's
 //! hello, and the start of its connection.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::{
-    CONNECTION, HeaderName, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderName, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
+use futures_util::StreamExt;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use proto::app::Limits;
@@ -22,6 +24,7 @@ use proto::pusher::{Session, frame, handshake};
 use proto::quota::Demand;
 use proto::websocket::text_frame;
 use proto::{App, SocketId};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -39,8 +42,8 @@ use crate::socket::{Socket, Stream};
 /// Bytes that the reader takes from the socket at once. Client messages are small, and every idle
 /// connection keeps a buffer of this size; tungstenite's default is 128 KiB.
 const READ_BUFFER: usize = 512;
-/// How long a client that is turned away may take to read why.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a client may take to read why it is closed, and to close its side.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// `GET /app/{key}`.
 ///
@@ -90,6 +93,12 @@ fn accept_key<B>(request: &Request<B>) -> Result<String, HttpError> {
             "upgrade_required",
             "this path takes WebSocket connections only",
         ));
+    }
+    // A body would be read as the first frames, by us or by a proxy in between.
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if has_body {
+        return Err(HttpError::bad_request("a WebSocket upgrade has no body"));
     }
     let version = headers.get(SEC_WEBSOCKET_VERSION).map(|v| v.as_bytes());
     let key = headers.get(SEC_WEBSOCKET_KEY).map(|v| v.as_bytes());
@@ -141,9 +150,7 @@ async fn turn_away(server: Arc<Server>, close: Close, upgrade: OnUpgrade) {
     // The outbox is new and empty: it takes both.
     let _ = outbox.send(text_frame(&frame::error(close.code, &close.reason)));
     outbox.close(&close);
-    let read =
-        async { while let Some(Ok(_)) = futures_util::StreamExt::next(&mut stream).await {} };
-    let _ = timeout(FAREWELL, read).await;
+    part(&mut stream, &outbox).await;
 }
 
 const fn reason(close: &Close) -> &'static str {
@@ -157,6 +164,25 @@ const fn reason(close: &Close) -> &'static str {
         4200 => "draining",
         _ => "other",
     }
+}
+
+/// Sends what is left, and reads until the client has closed its side: a socket that is closed with
+/// unread bytes takes the close frame down with it. A client that does not close is left after
+/// [`FAREWELL`].
+pub async fn part(stream: &mut WebSocketStream<Socket>, outbox: &Outbox) {
+    let both = async {
+        if poll_fn(|context| outbox.poll_empty(context)).await.is_err() {
+            return;
+        }
+        while let Some(Ok(_)) = stream.next().await {}
+        // The reader may have answered the client's close; if the socket failed it is over.
+        let _ = poll_fn(|context| outbox.poll_empty(context)).await;
+        // The reader ends at an error; what the client still sends is of no interest.
+        let mut scratch = [0; 1024];
+        while matches!(stream.get_mut().read(&mut scratch).await, Ok(1..)) {}
+    };
+    // Boxed: it is not needed while the connection lives.
+    let _ = timeout(FAREWELL, Box::pin(both)).await;
 }
 
 /// Waits for the upgrade and divides the connection. None if the client has gone.

@@ -82,10 +82,12 @@ async fn an_empty_channel_ends_when_nothing_is_retained() {
     }
     client.settle().await;
     // Held back for three seconds in case the subscriber returns, then gone.
-    eventually("no channel is alive", async || node.server().router.channels().list().is_empty())
-        .await;
+    eventually("no channel is alive", async || {
+        node.server().router.channels().list(|_| true).is_empty()
+    })
+    .await;
     publish(&node, "room-1", "to nobody").await;
-    assert!(node.server().router.channels().list().is_empty());
+    assert!(node.server().router.channels().list(|_| true).is_empty());
     client.subscribe("room-1").await;
     publish(&node, "room-1", "to one").await;
     assert_eq!(client.event("event").await["data"], "to one");
@@ -236,6 +238,54 @@ async fn tls_is_served_and_its_certificate_replaced_without_a_restart() {
     let ping = r#"{"event":"pusher:ping","data":{}}"#;
     socket.send(Message::text(ping)).await.unwrap();
     assert!(socket.next().await.unwrap().unwrap().to_text().unwrap().contains("pong"));
+}
+
+#[tokio::test]
+async fn over_tls_too_a_client_is_told_why_it_is_closed_and_its_close_is_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = (directory.path().join("c.pem"), directory.path().join("k.pem"));
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let files = handbell::tls::TlsFiles { certificate, key };
+    let node = start(|config| config.server.tls = Some(files)).await;
+    let connect = async |app: &str| {
+        let stream = tls_connect(&node, made.cert.der()).await.unwrap();
+        let uri = format!("ws://{}/app/{app}", node.clients());
+        tokio_tungstenite::client_async(uri, stream).await.unwrap().0
+    };
+    let mut unknown = connect("unknown").await;
+    assert!(unknown.next().await.unwrap().unwrap().to_text().unwrap().contains("4001"));
+    let Message::Close(Some(close)) = unknown.next().await.unwrap().unwrap() else {
+        panic!("no close frame");
+    };
+    assert_eq!(u16::from(close.code), 4001);
+    let mut known = connect("app-key").await;
+    known.next().await.unwrap().unwrap();
+    known.send(Message::Close(None)).await.unwrap();
+    assert!(matches!(known.next().await, Some(Ok(Message::Close(_)))));
+}
+
+#[tokio::test]
+async fn an_app_that_is_disabled_closes_its_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("handbell.toml");
+    let text = |enabled: bool| {
+        format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[[apps]]\nid = \"app-id\"\nkey = \"app-key\"\nsecret = \"{SECRET}\"\nenabled = {enabled}\n"
+        )
+    };
+    std::fs::write(&path, text(true)).unwrap();
+    let source = Source { path: Some(path.clone()), ..Source::default() };
+    let node = Node::start(source.load().unwrap(), source).await.unwrap();
+    let mut client = Client::connect(&node).await;
+    std::fs::write(&path, text(false)).unwrap();
+    eventually("the app is disabled", async || {
+        node.server().apps.by_id("app-id").is_some_and(|entry| !entry.app.enabled)
+    })
+    .await;
+    client.send(&json!({ "event": "pusher:ping", "data": {} })).await;
+    assert_eq!(client.closed().await.map(|close| u16::from(close.code)), Some(4003));
 }
 
 async fn tls_connect(

@@ -119,6 +119,19 @@ async fn what_is_no_upgrade_is_told_so() {
 }
 
 #[tokio::test]
+async fn an_upgrade_with_a_body_is_refused() {
+    let node = start(|_| {}).await;
+    for extra in ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"] {
+        let request = format!(
+            "GET /app/app-key HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Connection: close\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{extra}"
+        );
+        assert_eq!(raw(node.clients(), request.as_bytes()).await.status, 400, "{extra}");
+    }
+}
+
+#[tokio::test]
 async fn a_message_over_its_limit_ends_its_connection_only() {
     let node = start(|config| config.apps[0].limits.message_bytes = 1_000).await;
     let mut witness = Client::connect(&node).await;
@@ -256,6 +269,6 @@ async fn secrets_are_in_no_answer_and_no_metric() {
     ] {
         assert!(!answer.body.contains("canary") && !answer.head.contains("canary"));
     }
-    assert!(!format!("{:?}", support::config()).contains("canary"));
-    assert!(!support::config().to_toml().unwrap().contains("canary"));
+    assert!(!format!("{:?}", config()).contains("canary"));
+    assert!(!config().to_toml().unwrap().contains("canary"));
 }

@@ -91,11 +91,12 @@ impl Channel {
         Reply::Done
     }
 
-    /// When [`Command::Tick`] is to be applied next.
+    /// When [`Command::Tick`] is to be applied next. After a tick it is later than that tick.
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
         let pending = earliest(self.edges.deadline(), self.count.deadline());
-        earliest(pending, self.retained_until())
+        let memory = earliest(self.retained_until(), self.memory.history_ends(&self.settings));
+        earliest(pending, memory)
     }
 
     /// Whether nothing would be lost if the channel were forgotten.
@@ -138,6 +139,7 @@ impl Channel {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Reply {
+        let subscribers = self.roster.subscribers().len();
         let welcome = match &joined.role {
             Role::Subscriber(member) => {
                 if let Err(refusal) = self.check_room_for(member.as_ref()) {
@@ -159,11 +161,11 @@ impl Channel {
                 Welcome { is_online, ..Welcome::default() }
             }
         };
-        let is_subscriber = matches!(joined.role, Role::Subscriber(_));
+        let is_counted = self.roster.subscribers().len() != subscribers;
         let welcome = Arc::new(welcome);
         let delivery = Delivery::Welcome { joined, welcome };
         effects.push(Effect::Relay { to: relay, delivery });
-        if is_subscriber {
+        if is_counted {
             self.count_changed(now.moment, effects);
         }
         Reply::Done

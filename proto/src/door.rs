@@ -83,6 +83,23 @@ pub enum Action {
     },
     /// Close the connection, after what was sent.
     Close(Close),
+    /// Count something that no channel hears of.
+    Count(Counted),
+}
+
+/// What a session turns down by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// A subscription.
+    Subscription {
+        /// The kind of the channel, as [`ChannelKind::label`](crate::ChannelKind::label); `invalid`
+        /// if the name is no name.
+        kind: &'static str,
+        /// Whether its signature was missing or wrong.
+        is_unauthorized: bool,
+    },
+    /// A message or a client event that came too fast: the key of the limit.
+    RateLimited(&'static str),
 }
 
 /// What a session asks of a channel.

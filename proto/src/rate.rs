@@ -23,9 +23,9 @@ impl Bucket {
     /// # Errors
     /// How long to wait until that amount is there; nothing is taken.
     pub fn take(&mut self, amount: u32, rate: Rate, now: Moment) -> Result<(), Duration> {
-        let cost = rate.interval() * amount;
+        let cost = rate.time_for(amount);
         let full_at = self.full_at.max(now) + cost;
-        let capacity = rate.interval() * rate.burst;
+        let capacity = rate.time_for(rate.burst);
         match (full_at - now).checked_sub(capacity) {
             Some(excess) if !excess.is_zero() => Err(excess),
             _ => {
@@ -58,8 +58,9 @@ impl Rate {
         Self { per_second, burst: per_second }
     }
 
-    fn interval(self) -> Duration {
-        Duration::from_secs(1) / self.per_second.max(1)
+    /// How long so many tokens take to come. Rounded as a whole, so that fast rates hold too.
+    fn time_for(self, tokens: u32) -> Duration {
+        Duration::from_secs(1) * tokens / self.per_second.max(1)
     }
 }
 

@@ -74,11 +74,11 @@ impl Actor for ChannelSupervisor {
         let Some(key) = state.channels.fail(cell.get_id()) else {
             return Ok(());
         };
-        tracing::error!(app = %key.app, channel = %key.channel, %error, "a channel failed");
+        tracing::error!(app = %key.app, channel = ?key.channel, %error, "a channel failed");
         if state.may_restart(&key) {
             state.channels.restart(key).await;
         } else {
-            tracing::error!(app = %key.app, channel = %key.channel, "it failed too often and is left alone for 30 s");
+            tracing::error!(app = %key.app, channel = ?key.channel, "it failed too often and is left alone for 30 s");
             myself.send_after(QUARANTINE, move || Message::Release(key));
         }
         Ok(())

@@ -121,3 +121,45 @@ async fn a_channel_that_fails_again_and_again_is_left_alone_and_the_node_lives()
     let _other = subscriber(&node, "other").await;
     assert!(publish(&node, "other", "served").await.is_some());
 }
+
+/// A channel of an app may fall into the slot that keeps the app's quota: starting it from two sides
+/// at once must not wait for itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn channels_in_the_slot_of_the_quota_start_from_many_sides_at_once() {
+    let node = Node::start(Config::dev(0, 0), Source::default()).await.unwrap();
+    let app = AppId::parse("app-id").unwrap();
+    let quota = Slot::of_name(&app, QUOTA);
+    let names = (0..).map(|n| format!("room-{n}")).filter(|name| Slot::of(&key(name)) == quota);
+    for name in names.take(20) {
+        let joins = (0..8).map(|_| {
+            let (server, key) = (Arc::clone(node.server()), key(&name));
+            tokio::task::spawn_blocking(move || {
+                let joined =
+                    Joined { socket: SocketId::from_random(random::bits()), role: Role::Watcher };
+                let join = Command::Join { relay: server.router.me().clone(), joined };
+                server.router.channels().send(&key, join, None).map(drop)
+            })
+        });
+        for join in joins.collect::<Vec<_>>() {
+            let sent = timeout(Duration::from_secs(10), join).await.expect("nobody waits for ever");
+            assert_eq!(sent.unwrap(), Ok(()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_panics_with_nobody_in_it_ends() {
+    let mut config = Config::dev(0, 0);
+    config.apps[0].limits.cache_seconds = 600;
+    let node = Node::start(config, Source::default()).await.unwrap();
+    publish(&node, "cache-room", "kept").await.unwrap();
+    let channels = node.server().router.channels();
+    assert_eq!(channels.list(|_| true).len(), 1);
+    channels.inject_panic(&key("cache-room"));
+    let gone = async {
+        while !channels.list(|_| true).is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), gone).await.expect("it retains nothing and ends");
+}

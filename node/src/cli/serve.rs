@@ -115,8 +115,9 @@ async fn run_until_stopped(mut node: Node) -> anyhow::Result<()> {
 }
 
 fn start_log(log: &LogSection) -> anyhow::Result<()> {
-    // The actor library logs a span for every actor at `info`.
-    let directives = format!("ractor=warn,{}", log.level);
+    // The actor library logs a span for every actor at `info`, the WebSocket library every frame,
+    // auth strings included, at `trace`.
+    let directives = format!("ractor=warn,{},tungstenite=info,tokio_tungstenite=info", log.level);
     let filter = EnvFilter::try_new(&directives).context("log.level")?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
     match log.format {

@@ -133,6 +133,10 @@ impl AppSection {
         if let Some(limit) = self.limits.zeros().first() {
             return Err(rule(format!("limits.{limit} must be at least 1")));
         }
+        let mut urls = BTreeSet::new();
+        if let Some(twice) = self.webhooks.iter().find(|webhook| !urls.insert(&webhook.url)) {
+            return Err(rule(format!("two webhooks have the url {}", twice.url)));
+        }
         let webhooks: Result<Vec<_>, _> = self.webhooks.iter().map(WebhookSection::check).collect();
         Ok(App {
             id,

@@ -19,7 +19,7 @@ const APP_VARIABLES: [[&str; 3]; 3] = [
 const PREFIX: &str = "HANDBELL__";
 
 /// A file, the environment as it was at the start, and what flags said.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Source {
     /// The TOML file, if one was named.
     pub path: Option<PathBuf>,
@@ -27,6 +27,13 @@ pub struct Source {
     pub variables: BTreeMap<String, String>,
     /// Flags, as `section.key` and a TOML value.
     pub flags: Vec<(String, String)>,
+}
+
+/// Without the environment, which has secrets in it.
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Source {

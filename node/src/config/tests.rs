@@ -69,6 +69,8 @@ fn rules_of_apps_are_checked() {
         ),
         &[":7:", "member_added"],
     );
+    let hook = "[[apps.webhooks]]\nurl = \"https://x.example/\"\n";
+    check_error(&format!("{APP}{hook}{hook}"), &["two webhooks have the url"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Request};
+use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use proto::Refusal;
@@ -13,18 +13,21 @@ use tokio::time::timeout;
 
 use crate::apps::AppEntry;
 use crate::clock::unix_ms;
+use crate::listen::Peer;
 use crate::server::Server;
 
 use super::error::HttpError;
 
-/// The slowest body that is waited for: a second for each KiB, and five more.
+/// The slowest body that is waited for: a second for each KiB and five more, half a minute at most.
 const BYTES_PER_SECOND_MIN: u64 = 1_024;
 const BODY_GRACE_SECONDS: u64 = 5;
+const BODY_SECONDS_MAX: u64 = 30;
 
 /// A request that was signed by its app.
 #[derive(Debug)]
 pub(super) struct Authentic {
     pub(super) entry: Arc<AppEntry>,
+    pub(super) path: String,
     pub(super) query: Query,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -61,11 +64,17 @@ async fn check(entry: Arc<AppEntry>, request: Request<Body>) -> Result<Authentic
         verify(&entry.app, signed, unix_ms() / 1000).map(|()| query)
     });
     let query = authentic.inspect_err(|_| entry.metrics.auth_failed("http"))?;
+    let is_tls = parts.extensions.get::<Peer>().is_some_and(|peer| peer.is_tls);
+    if entry.app.tls_only && !is_tls {
+        let message = "this app only takes TLS connections";
+        return Err(HttpError::new(StatusCode::FORBIDDEN, "tls_only", message));
+    }
     if !entry.app.enabled {
         let refusal = Refusal::Disabled { feature: "this app", setting: "enabled" };
         return Err(refusal.into());
     }
-    Ok(Authentic { entry, query, headers: parts.headers, body })
+    let path = parts.uri.path().to_owned();
+    Ok(Authentic { entry, path, query, headers: parts.headers, body })
 }
 
 async fn read(body: Body, limit: usize) -> Result<Bytes, HttpError> {
@@ -81,14 +90,14 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, HttpError> {
     if announced > limit as u64 {
         return Err(too_large(usize::try_from(announced).unwrap_or(usize::MAX)));
     }
-    let seconds = BODY_GRACE_SECONDS
-        + body.size_hint().upper().unwrap_or(limit as u64) / BYTES_PER_SECOND_MIN;
+    let length = body.size_hint().upper().unwrap_or(limit as u64);
+    let seconds = (BODY_GRACE_SECONDS + length / BYTES_PER_SECOND_MIN).min(BODY_SECONDS_MAX);
     match timeout(Duration::from_secs(seconds), Limited::new(body, limit).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit + 1)),
         Ok(Err(error)) => Err(HttpError::bad_request(format!("the body did not arrive: {error}"))),
         Err(_) => Err(HttpError::new(
-            axum::http::StatusCode::REQUEST_TIMEOUT,
+            StatusCode::REQUEST_TIMEOUT,
             "timeout",
             "the body arrived too slowly",
         )),

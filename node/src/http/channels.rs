@@ -12,6 +12,7 @@ use proto::http::request::{ChannelsQuery, Info};
 use proto::{ChannelKey, ChannelName, Refusal};
 use serde_json::{Map, Value, json};
 
+use crate::channels::Listed;
 use crate::server::Server;
 
 use super::auth::{Authentic, authenticate};
@@ -33,16 +34,15 @@ pub(super) async fn list(
     let Authentic { entry, query, .. } = authenticate(&server, &id, request).await?;
     let ChannelsQuery { prefix, info } = ChannelsQuery::parse(&query)?;
     let mut channels = Map::new();
-    for listed in server.router.channels().list() {
-        let name = &listed.key.channel;
-        let is_asked = listed.key.app == entry.app.id
-            && listed.subscribers > 0
-            && !name.kind().user
-            && name.as_str().starts_with(&prefix);
-        if is_asked {
-            let summary =
-                Summary { subscribers: listed.subscribers, members: listed.members, cached: None };
-            channels.insert(name.to_string(), counts(&summary, info));
+    let is_asked = |key: &ChannelKey| {
+        let name = &key.channel;
+        key.app == entry.app.id && !name.kind().user && name.as_str().starts_with(&prefix)
+    };
+    for listed in server.router.channels().list(is_asked) {
+        if listed.subscribers > 0 {
+            let Listed { key, subscribers, members } = listed;
+            let summary = Summary { subscribers, members, cached: None };
+            channels.insert(key.channel.to_string(), counts(&summary, info));
         }
     }
     Ok(answer(&json!({ "channels": channels })))

@@ -36,7 +36,10 @@ impl Asked {
     pub(super) fn preflight(&self) -> Option<Response<Body>> {
         let headers = [
             (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
-            (ACCESS_CONTROL_ALLOW_HEADERS, "content-type, idempotency-key, handbell-ack"),
+            (
+                ACCESS_CONTROL_ALLOW_HEADERS,
+                "content-type, idempotency-key, x-idempotency-key, handbell-ack",
+            ),
             (ACCESS_CONTROL_MAX_AGE, "3600"),
         ];
         self.is_preflight.then(|| (StatusCode::NO_CONTENT, headers).into_response())

@@ -111,7 +111,7 @@ async fn publish(
     }
     let key = idempotency_key(headers, request)?;
     if let Some(key) = &key {
-        let fingerprint = fingerprint(body);
+        let fingerprint = fingerprint(&authentic.path, body);
         server.router.claim(&app.id, key, fingerprint).map_err(Refusal::from)?;
     }
     // All are on their way, in order, before the first answer is waited for.
@@ -187,8 +187,11 @@ fn idempotency_key(
     Ok(request.idempotency_key.clone().or(from_header))
 }
 
-fn fingerprint(body: &[u8]) -> u64 {
+/// The path and the whole body: the deprecated calls name the channel in their path.
+fn fingerprint(path: &str, body: &[u8]) -> u64 {
     let mut hash = StableHash::default();
+    hash.write(path.as_bytes());
+    hash.write(&[0]);
     hash.write(body);
     hash.finish()
 }

@@ -54,7 +54,7 @@ impl Scrape {
             }
             members.insert(entry.app.id.to_string(), 0.0);
         }
-        for channel in self.channels.list() {
+        for channel in self.channels.list(|_| true) {
             let app = channel.key.app.to_string();
             let total =
                 totals.entry((app.clone(), channel.key.channel.kind().label())).or_default();

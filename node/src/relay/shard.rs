@@ -115,40 +115,45 @@ impl Shard {
                 }
             }
             shard.delivered = 0;
-            let handled = catch_unwind(AssertUnwindSafe(|| shard.handle(&mut batch)));
-            if handled.is_err() {
-                shard.recover();
-            }
-            batch.clear();
-        }
-    }
-
-    fn handle(&mut self, batch: &mut Vec<ToShard>) {
-        self.is_gathering = batch.len() > 1;
-        for message in batch.drain(..) {
-            match message {
-                ToShard::Attach { socket, outbox, wire } => {
-                    let (channels, is_closing) = (HashSet::new(), false);
-                    let connection = Connection { outbox, wire, channels, is_closing };
-                    self.connections.insert(socket, connection);
+            shard.is_gathering = batch.len() > 1;
+            for message in batch.drain(..) {
+                if catch_unwind(AssertUnwindSafe(|| shard.handle(message))).is_err() {
+                    shard.recover();
                 }
-                ToShard::Detach { socket } => self.detach(socket),
-                ToShard::Deliver { key, delivery } => self.deliver(key, &delivery),
-                // An asker that is gone needs no answer.
-                ToShard::Resync { key, reply } => drop(reply.send(self.resync(&key))),
-                ToShard::Drain { connections, reply } => drop(reply.send(self.drain(connections))),
             }
-        }
-        for outbox in self.unflushed.drain(..) {
-            outbox.flush();
+            for outbox in shard.unflushed.drain(..) {
+                outbox.flush();
+            }
         }
     }
 
-    /// After a panic nothing in here can be trusted: its connections begin anew, elsewhere too.
+    fn handle(&mut self, message: ToShard) {
+        match message {
+            ToShard::Attach { socket, outbox, wire } => {
+                let (channels, is_closing) = (HashSet::new(), false);
+                let connection = Connection { outbox, wire, channels, is_closing };
+                self.connections.insert(socket, connection);
+            }
+            ToShard::Detach { socket } => self.detach(socket),
+            ToShard::Deliver { key, delivery } => self.deliver(key, &delivery),
+            // An asker that is gone needs no answer.
+            ToShard::Resync { key, reply } => drop(reply.send(self.resync(&key))),
+            ToShard::Drain { connections, reply } => drop(reply.send(self.drain(connections))),
+        }
+    }
+
+    /// After a panic nothing in here can be trusted: its connections are closed and leave their
+    /// channels, and begin anew wherever they reconnect.
     fn recover(&mut self) {
         tracing::error!(shard = self.number, "a relay shard panicked; its connections are closed");
-        self.unflushed.clear();
         self.drain(usize::MAX);
+        for (socket, connection) in self.connections.drain() {
+            for key in connection.channels {
+                self.index.remove(&key, self.number);
+                self.router.leave(key, socket);
+            }
+        }
+        self.channels.clear();
     }
 
     fn drain(&mut self, connections: usize) -> usize {
@@ -216,7 +221,8 @@ impl Shard {
             Role::Subscriber(_) => {
                 let role = joined.role.clone();
                 let subscriber = Subscriber { outbox: Arc::clone(&outbox), wire, role };
-                local.subscribers.insert(socket, subscriber);
+                // As what it came first holds, as in the channel's roster.
+                local.subscribers.entry(socket).or_insert(subscriber);
             }
             Role::SignedIn => local.add_other(socket, Role::SignedIn),
             Role::Watcher => {

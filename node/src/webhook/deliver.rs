@@ -91,14 +91,14 @@ impl Client {
             Reach::Global => &self.global,
             Reach::Any => &self.any,
         };
-        let exchange = async {
-            let answer = client.request(request).await?;
-            let status = answer.status();
-            // The content is not used; a body that is too long only costs the connection.
-            let _ = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            if status.is_success() { Ok(()) } else { Err(DeliveryError::Status(status)) }
-        };
-        timeout(ATTEMPT, exchange).await.unwrap_or(Err(DeliveryError::Timeout))
+        let answer = timeout(ATTEMPT, client.request(request));
+        let answer = answer.await.map_err(|_| DeliveryError::Timeout)??;
+        let status = answer.status();
+        // The status decides. The content is read so that the connection can be used again; one
+        // that is too long or too slow only costs the connection.
+        let content = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect();
+        let _ = timeout(ATTEMPT, content).await;
+        if status.is_success() { Ok(()) } else { Err(DeliveryError::Status(status)) }
     }
 }
 

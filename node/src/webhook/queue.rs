@@ -22,6 +22,8 @@ pub(super) struct Pending {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiting: Mutex<VecDeque<Pending>>,
+    /// Taken and not yet delivered: how many, and when the oldest happened.
+    in_flight: Mutex<Option<(usize, u64)>>,
     arrived: Notify,
 }
 
@@ -44,17 +46,32 @@ impl Queue {
         }
     }
 
-    /// Takes the oldest events.
+    /// Takes the oldest events. They count as pending until [`Queue::done`].
     pub(super) fn take(&self) -> Vec<Pending> {
         let mut waiting = self.lock();
         let count = waiting.len().min(BATCH);
-        waiting.drain(..count).collect()
+        let batch: Vec<Pending> = waiting.drain(..count).collect();
+        *self.in_flight() = batch.first().map(|first| (count, first.unix_ms));
+        batch
     }
 
-    /// How many events wait, and when the oldest happened.
+    /// What was taken has been delivered or dropped.
+    pub(super) fn done(&self) {
+        *self.in_flight() = None;
+    }
+
+    /// How many events are not delivered, and when the oldest of them happened.
     pub(super) fn pending(&self) -> (usize, Option<u64>) {
         let waiting = self.lock();
-        (waiting.len(), waiting.front().map(|pending| pending.unix_ms))
+        let first = waiting.front().map(|pending| pending.unix_ms);
+        match *self.in_flight() {
+            Some((count, oldest)) => (waiting.len() + count, Some(oldest)),
+            None => (waiting.len(), first),
+        }
+    }
+
+    fn in_flight(&self) -> MutexGuard<'_, Option<(usize, u64)>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Pending>> {

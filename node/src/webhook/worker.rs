@@ -45,7 +45,9 @@ impl Worker {
                 queue.arrived().await;
                 sleep(GATHER_FOR).await;
                 let batch = queue.take();
-                if !deliver(&webhooks, &client, &address, batch).await {
+                let is_configured = deliver(&webhooks, &client, &address, batch).await;
+                queue.done();
+                if !is_configured {
                     webhooks.forget(&address);
                     return;
                 }

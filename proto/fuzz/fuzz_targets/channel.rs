@@ -68,7 +68,11 @@ fuzz_target!(|steps: Vec<Step>| {
                 Command::Tick
             }
         };
+        let is_tick = matches!(command, Command::Tick);
         channel.apply(command, now, &mut effects);
+        if is_tick {
+            assert!(channel.deadline().is_none_or(|at| at > now.moment), "it would tick for ever");
+        }
         let users: BTreeSet<&String> = truth.values().map(|(_, user)| user).collect();
         assert_eq!(channel.subscriber_count(), truth.len());
         assert_eq!(channel.member_count(), users.len());

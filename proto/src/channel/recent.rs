@@ -102,6 +102,14 @@ impl Memory {
         if self.cached(now, settings).is_none() {
             self.cached = None;
         }
+        if !self.is_awaiting(now, settings) {
+            self.vacated_at = None;
+        }
+    }
+
+    /// When the whole history will be too old, if nothing more is said.
+    pub(super) fn history_ends(&self, settings: &Settings) -> Option<Moment> {
+        self.publications.back().map(|newest| newest.accepted + settings.history.window())
     }
 
     /// Until when an empty channel has something to remember.

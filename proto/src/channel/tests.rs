@@ -41,14 +41,10 @@ fn draft(text: &str, origin: Origin) -> Draft {
 
 /// Runs a script on a new channel and compares what comes out.
 #[track_caller]
+#[allow(clippy::needless_pass_by_value)] // `expect!` makes a value.
 fn check(name: &str, script: &str, want: Expect) {
-    check_with(settings(), name, script, want);
-}
-
-#[track_caller]
-fn check_with(settings: Settings, name: &str, script: &str, want: Expect) {
     let epoch = Epoch { birth: 1, incarnation: 1 };
-    let channel = Channel::new(ChannelName::parse(name).unwrap(), epoch, settings);
+    let channel = Channel::new(ChannelName::parse(name).unwrap(), epoch, settings());
     let moment = Moment::from_micros(1_000_000);
     let mut run = Script { channel, now: Now { moment, unix_ms: 0 }, out: String::new() };
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -97,7 +93,7 @@ impl Script {
             ["inspect"] => Command::Inspect,
             ["history"] => {
                 let texts: Vec<String> = self.channel.history().map(|p| shown(p)).collect();
-                return writeln!(self.out, "  {}", texts.join(", ")).unwrap();
+                return writeln!(self.out, "  [{}]", texts.join(", ")).unwrap();
             }
             ["idle?"] => {
                 let is_idle = self.channel.is_idle(self.now.moment);
@@ -109,6 +105,13 @@ impl Script {
         let reply = self.channel.apply(command, self.now, &mut effects);
         for effect in effects {
             writeln!(self.out, "  {}", effect_text(&effect)).unwrap();
+        }
+        if line.starts_with("wait") {
+            let deadline = self.channel.deadline();
+            assert!(
+                deadline.is_none_or(|at| at > self.now.moment),
+                "{line}: it would tick for ever"
+            );
         }
         if reply != Reply::Done {
             writeln!(self.out, "  = {}", reply_text(&reply)).unwrap();
@@ -233,7 +236,7 @@ fn offsets_have_no_gap_and_exclusion_travels_with_the_event() {
             > client 9 d
               = refused: you are not subscribed to this channel
             > history
-              @1 a, @2 b but 1.0, @3 c but 1.0
+              [@1 a, @2 b but 1.0, @3 c but 1.0]
         "#]],
     );
 }
@@ -442,15 +445,15 @@ fn history_is_bounded_in_events_bytes_and_time() {
               n1: @4 d
               = @4 to 1 (0)
             > history
-              @2 b, @3 c, @4 d
+              [@2 b, @3 c, @4 d]
             > publish xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
               n1: @5 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
               = @5 to 1 (0)
             > history
-              @4 d, @5 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+              [@4 d, @5 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx]
             > wait 120
             > history
-  
+              []
         "#]],
     );
 }
@@ -481,12 +484,39 @@ fn an_empty_channel_is_kept_for_those_who_come_back() {
             > publish missed
               = @1 to 0 (0)
             > history
-              @1 missed
+              [@1 missed]
             > wait 119
               webhook ChannelVacated
             > idle?
               false
             > wait 1
+            > idle?
+              true
+        "#]],
+    );
+}
+
+#[test]
+fn a_watched_channel_that_was_left_waits_for_nothing() {
+    check(
+        "#server-to-user-ana",
+        "watch 1 1
+         join 1 2
+         leave 1 2
+         wait 120
+         idle?
+         leave 1 1
+         idle?",
+        expect![[r#"
+            > watch 1 1
+              n1: welcome 1.0 @0 online false
+            > join 1 2
+              n1: welcome 2.0 @0
+            > leave 1 2
+            > wait 120
+            > idle?
+              false
+            > leave 1 1
             > idle?
               true
         "#]],

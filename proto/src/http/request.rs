@@ -10,7 +10,7 @@ use crate::app::{App, check_size};
 use crate::event::{Data, Event};
 use crate::idempotency::KEY_BYTES_MAX;
 use crate::json::is_too_deep;
-use crate::name::{ChannelName, SocketId};
+use crate::name::{ChannelName, EventName, SocketId};
 use crate::refusal::Refusal;
 
 use super::signature::Query;
@@ -164,10 +164,7 @@ pub fn check_key(key: Option<&str>) -> Result<Option<String>, Refusal> {
 }
 
 fn item(body: &ItemBody<'_>, app: &App) -> Result<Item, Refusal> {
-    let name = app.event_name(&body.name)?;
-    if name.as_str().starts_with("pusher:") || name.as_str().starts_with("pusher_internal:") {
-        return Err(Refusal::Rule("event names cannot begin with `pusher:` or `pusher_internal:`"));
-    }
+    let name = event_name(&body.name, app)?;
     let channels = channels(body, app)?;
     let except = body.socket_id.as_deref().map(SocketId::parse).transpose()?;
     let data = data(body.data)?;
@@ -178,6 +175,14 @@ fn item(body: &ItemBody<'_>, app: &App) -> Result<Item, Refusal> {
         except,
         info: body.info.as_deref().map(Info::parse).unwrap_or_default(),
     })
+}
+
+/// The protocol's own events are the server's to send.
+fn event_name(text: &str, app: &App) -> Result<EventName, Refusal> {
+    if text.starts_with("pusher:") || text.starts_with("pusher_internal:") {
+        return Err(Refusal::Rule("event names cannot begin with `pusher:` or `pusher_internal:`"));
+    }
+    app.event_name(text)
 }
 
 fn channels(body: &ItemBody<'_>, app: &App) -> Result<Vec<ChannelName>, Refusal> {
@@ -234,7 +239,7 @@ pub fn legacy_event(
     check_size("the event data", text.len(), app.limits.event_bytes, "event_bytes")?;
     let item = Item {
         channels: vec![app.channel(channel)?],
-        event: Event { name: app.event_name(name)?, data: Data::Text(text.into()) },
+        event: Event { name: event_name(name, app)?, data: Data::Text(text.into()) },
         except: query.get("socket_id").map(SocketId::parse).transpose()?,
         info: Info::default(),
     };

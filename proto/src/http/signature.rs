@@ -22,6 +22,10 @@ pub enum SignatureError {
     /// A parameter is there twice: which one was signed cannot be told.
     #[error("the query parameter `{0}` is given twice")]
     Duplicate(String),
+    /// A name or a value contains what the string to sign puts between them: it could mean two
+    /// queries.
+    #[error("the query parameter `{0}` contains a separator, encoded")]
+    Separator(String),
     /// The key belongs to no app, or to another one.
     #[error("the auth_key is not this app's key")]
     WrongKey,
@@ -65,7 +69,8 @@ impl Query {
     /// Reads a raw query string.
     ///
     /// # Errors
-    /// [`SignatureError::Duplicate`] if two names are equal but for case.
+    /// [`SignatureError::Duplicate`] if two names are equal but for case,
+    /// [`SignatureError::Separator`] if the query could be signed as another one.
     pub fn parse(raw: &str) -> Result<Self, SignatureError> {
         let mut pairs: Vec<(String, String)> = form_urlencoded::parse(raw.as_bytes())
             .map(|(name, value)| {
@@ -75,6 +80,12 @@ impl Query {
             })
             .collect();
         pairs.sort();
+        let has_separator = |(name, value): &&(String, String)| {
+            name.contains(['&', '=']) || value.contains(['&', '\n'])
+        };
+        if let Some((name, _)) = pairs.iter().find(has_separator) {
+            return Err(SignatureError::Separator(name.clone()));
+        }
         match pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             Some(twice) => Err(SignatureError::Duplicate(twice[0].0.clone())),
             None => Ok(Self(pairs)),

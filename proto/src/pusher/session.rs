@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::channel::{Member, Role};
-use crate::door::{Action, Input, Request, Signal};
+use crate::door::{Action, Counted, Input, Request, Signal};
 use crate::event::{Data, Event};
 use crate::name::{Access, ChannelName, SocketId};
 use crate::rate::{Bucket, Rate};
@@ -137,7 +137,7 @@ impl Session {
                 Refusal::RateLimited { .. } => ErrorCode::ClientEventRejected,
                 _ => ErrorCode::Malformed,
             };
-            actions.push(Action::Send(frame::refusal(code, &refusal)));
+            refuse(code, &refusal, actions);
         }
     }
 
@@ -165,6 +165,11 @@ impl Session {
                 match self.subscribe(&request, app) {
                     Ok(action) => actions.push(action),
                     Err(refusal) => {
+                        let name = ChannelName::parse(&request.channel);
+                        let kind = name.map_or("invalid", |name| name.kind().label());
+                        let is_unauthorized = matches!(refusal, Refusal::Unauthorized(_));
+                        actions
+                            .push(Action::Count(Counted::Subscription { kind, is_unauthorized }));
                         let message = frame::subscription_error(&request.channel, &refusal);
                         actions.push(Action::Send(message));
                     }
@@ -185,10 +190,7 @@ impl Session {
             }
             name if name.starts_with("client-") => match self.client_event(frame, app, now) {
                 Ok(action) => actions.push(action),
-                Err(refusal) => {
-                    let message = frame::refusal(ErrorCode::ClientEventRejected, &refusal);
-                    actions.push(Action::Send(message));
-                }
+                Err(refusal) => refuse(ErrorCode::ClientEventRejected, &refusal, actions),
             },
             _ => {
                 return Err(Refusal::Rule(
@@ -329,6 +331,11 @@ impl Session {
         match request {
             Request::Join(Role::Subscriber(_)) => {
                 self.channels.remove(channel);
+                if *refusal == Refusal::Unavailable {
+                    // It may still come to be: then it is undone.
+                    let (channel, request) = (channel.clone(), Request::Unsubscribe);
+                    actions.push(Action::Ask { channel, request });
+                }
                 let message = frame::subscription_error(channel.as_str(), refusal);
                 actions.push(Action::Send(message));
             }
@@ -370,6 +377,14 @@ impl Session {
             Signal::Close(close) => actions.push(Action::Close(close)),
         }
     }
+}
+
+/// Answers with an error event.
+fn refuse(code: ErrorCode, refusal: &Refusal, actions: &mut Vec<Action>) {
+    if let Refusal::RateLimited { setting, .. } = refusal {
+        actions.push(Action::Count(Counted::RateLimited(setting)));
+    }
+    actions.push(Action::Send(frame::refusal(code, refusal)));
 }
 
 #[cfg(test)]

@@ -106,6 +106,14 @@ fn the_empty_body_of_a_get_may_be_signed_too() {
 }
 
 #[test]
+fn a_query_that_could_be_signed_as_another_one_is_refused() {
+    for raw in ["name=a%26socket_id%3D1.2", "a%3Db=c", "a%26b=c", "a=b%0Ac"] {
+        assert!(matches!(Query::parse(raw), Err(SignatureError::Separator(_))), "{raw}");
+    }
+    assert!(Query::parse("name=a=b&info=user_count,cache").is_ok());
+}
+
+#[test]
 fn a_path_is_signed_as_it_is_or_as_it_is_sent_but_never_as_another_path() {
     let app = app();
     let signed_for = |signed: &str, sent: &str| {
@@ -142,7 +150,7 @@ proptest! {
 
     #[test]
     fn what_a_client_signs_the_server_accepts(
-        parameters in proptest::collection::btree_map("[a-z_]{1,12}", ".{0,20}", 0..6),
+        parameters in proptest::collection::btree_map("[a-z_]{1,12}", "[^&\n]{0,20}", 0..6),
         body in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
         prop_assume!(!parameters.keys().any(|name| name.starts_with("auth_") || name == "body_md5"));

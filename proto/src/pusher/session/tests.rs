@@ -38,7 +38,8 @@ impl Client {
     fn apply(&mut self, input: Input<'_>) -> String {
         let mut actions = Vec::new();
         self.session.apply(input, &self.app, self.now, &mut actions);
-        actions.iter().fold(String::new(), |mut text, action| {
+        let seen = actions.iter().filter(|action| !matches!(action, Action::Count(_)));
+        seen.fold(String::new(), |mut text, action| {
             writeln!(text, "{}", shown(action)).unwrap();
             text
         })
@@ -73,6 +74,7 @@ fn shown(action: &Action) -> String {
     match action {
         Action::Send(text) => text.clone(),
         Action::Ping => "(ping frame)".into(),
+        Action::Count(counted) => format!("(count {counted:?})"),
         Action::Close(Close { code, reason }) => format!("(close {code} {reason})"),
         Action::Ask { channel, request } => match request {
             Request::Join(Role::Subscriber(Some(member))) => {
@@ -89,6 +91,7 @@ fn shown(action: &Action) -> String {
 }
 
 #[track_caller]
+#[allow(clippy::needless_pass_by_value)] // `expect!` makes a value.
 fn check(client: &mut Client, text: &str, want: Expect) {
     want.assert_eq(&client.send(text));
 }
