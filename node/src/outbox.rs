@@ -197,13 +197,6 @@ impl Outbox {
         state.poll_write(context)
     }
 
-    /// Frames and bytes that wait.
-    #[must_use]
-    pub fn waiting(&self) -> (usize, usize) {
-        let state = self.lock();
-        (state.frames.len(), state.bytes)
-    }
-
     fn is_full(&self, state: &State, more: usize) -> bool {
         state.frames.len() >= self.frames_max || state.bytes + more > self.bytes_max
     }

@@ -6,7 +6,7 @@ use hashring::HashRing;
 
 use crate::name::NodeId;
 
-use super::slot::{SLOTS, Slot, StableHash};
+use super::slot::{Slot, StableHash};
 
 /// Points of one node on the ring. More points spread the slots more evenly.
 const POINTS: u32 = 128;
@@ -47,12 +47,6 @@ impl Ring {
     #[must_use]
     pub fn share(&self, node: &NodeId) -> usize {
         Slot::all().filter(|&slot| self.owner(slot) == node).count()
-    }
-
-    /// How many slots there are.
-    #[must_use]
-    pub const fn slots(&self) -> u16 {
-        SLOTS
     }
 }
 
