@@ -168,7 +168,7 @@ const fn reason(close: &Close) -> &'static str {
 
 /// Sends what is left, and reads until the client has closed its side: a socket that is closed with
 /// unread bytes takes the close frame down with it. A client that does not close is left after
-/// [`FAREWELL`].
+/// three seconds.
 pub async fn part(stream: &mut WebSocketStream<Socket>, outbox: &Outbox) {
     let both = async {
         if poll_fn(|context| outbox.poll_empty(context)).await.is_err() {

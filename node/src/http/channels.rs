@@ -54,8 +54,7 @@ pub(super) async fn show(
     Path((id, channel)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<Answer, HttpError> {
-    let authentic = authenticate(&server, &id, request).await?;
-    let name = authentic.entry.app.channel(&channel)?;
+    let (authentic, name) = ask_about(&server, &id, &channel, request).await?;
     let info = Info::of_query(&authentic.query);
     if info.user_count && !name.kind().is_presence() {
         let rule = "user_count is for presence channels";
@@ -79,8 +78,7 @@ pub(super) async fn stats(
     Path((id, channel)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<Answer, HttpError> {
-    let authentic = authenticate(&server, &id, request).await?;
-    let name = authentic.entry.app.channel(&channel)?;
+    let (authentic, name) = ask_about(&server, &id, &channel, request).await?;
     let is_presence = name.kind().is_presence();
     let summary = inspect(&server, &authentic, name).await?;
     let mut body = json!({ "occupied": summary.subscribers > 0 });
@@ -96,8 +94,8 @@ pub(super) async fn users(
     Path((id, channel)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Result<Answer, HttpError> {
-    let Authentic { entry, query, .. } = authenticate(&server, &id, request).await?;
-    let channel = entry.app.channel(&channel)?;
+    let (authentic, channel) = ask_about(&server, &id, &channel, request).await?;
+    let Authentic { entry, query, .. } = authentic;
     if !channel.kind().is_presence() {
         return Err(Refusal::Rule("only presence channels have users").into());
     }
@@ -109,6 +107,18 @@ pub(super) async fn users(
     };
     let users: Vec<Value> = members.iter().map(|member| user(member, with_info)).collect();
     Ok(answer(&json!({ "users": users })))
+}
+
+/// Checks a request about one channel.
+async fn ask_about(
+    server: &Server,
+    id: &str,
+    channel: &str,
+    request: Request<Body>,
+) -> Result<(Authentic, ChannelName), HttpError> {
+    let authentic = authenticate(server, id, request).await?;
+    let channel = authentic.entry.app.channel(channel)?;
+    Ok((authentic, channel))
 }
 
 fn user(member: &Member, with_info: bool) -> Value {
