@@ -92,8 +92,9 @@ impl Outbox {
     /// [`Full`]; the frame is not queued.
     pub fn push(&self, frame: Bytes) -> Result<bool, Full> {
         let mut state = self.lock();
-        let was_empty = state.frames.is_empty();
         self.make_room(&mut state, frame.len())?;
+        // Looked at after making room, which may have emptied it.
+        let was_empty = state.frames.is_empty();
         state.queue(frame);
         Ok(was_empty)
     }
@@ -155,7 +156,9 @@ impl Outbox {
         } else if !state.is_closing {
             let close = CloseCode::OverCapacity.because("the connection reads too slowly");
             state.close(&close);
-            state.wake();
+            // What it has not heard of by now it need not hear of any more.
+            state.signals.clear();
+            state.wake_for(Signal::Close(close));
         }
     }
 

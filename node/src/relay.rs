@@ -65,6 +65,9 @@ pub enum ToShard {
         /// Where the number of those that remain goes.
         reply: oneshot::Sender<usize>,
     },
+    /// A fault, to see what is left standing.
+    #[cfg(test)]
+    Panic,
 }
 
 /// The handle of this node's relay.
@@ -151,6 +154,13 @@ impl Relay {
             remaining += answer.await.unwrap_or_default();
         }
         remaining
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn inject_panics(&self) {
+        for shard in 0..self.shards.len() {
+            self.tell(shard, ToShard::Panic).await;
+        }
     }
 
     fn shard_of(&self, socket: SocketId) -> usize {

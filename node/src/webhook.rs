@@ -20,7 +20,7 @@ mod queue;
 mod worker;
 
 use queue::{Pending, Queue};
-use worker::Worker;
+use worker::Workers;
 
 /// The handle of the dispatcher: happenings go in here.
 #[derive(Clone, Debug)]
@@ -120,28 +120,28 @@ impl ractor::Message for Message {}
 
 impl Actor for Dispatcher {
     type Msg = Message;
-    type State = Worker;
+    type State = Workers;
     type Arguments = Webhooks;
 
     async fn pre_start(
         &self,
         myself: ActorRef<Message>,
         webhooks: Webhooks,
-    ) -> Result<Worker, ActorProcessingErr> {
+    ) -> Result<Workers, ActorProcessingErr> {
         *lock(&webhooks.0.dispatcher) = Some(myself.clone());
         for (address, queue) in lock(&webhooks.0.queues).iter() {
             myself.cast(Message::Serve(address.clone(), Arc::clone(queue)))?;
         }
-        Ok(Worker::new(webhooks))
+        Ok(Workers::new(webhooks))
     }
 
     async fn handle(
         &self,
         _myself: ActorRef<Message>,
         Message::Serve(address, queue): Message,
-        worker: &mut Worker,
+        workers: &mut Workers,
     ) -> Result<(), ActorProcessingErr> {
-        worker.serve(address, queue);
+        workers.serve(address, queue);
         Ok(())
     }
 }

@@ -163,3 +163,20 @@ async fn a_channel_that_panics_with_nobody_in_it_ends() {
     };
     timeout(Duration::from_secs(10), gone).await.expect("it retains nothing and ends");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_shard_that_panics_closes_its_connections_and_leaves_no_ghost() {
+    let node = Node::start(Config::dev(0, 0), Source::default()).await.unwrap();
+    let _gone = subscriber(&node, "room").await;
+    node.server().relay.inject_panics().await;
+    let left = async {
+        while publish(&node, "room", "to nobody").await.is_some_and(|(_, count)| count > 0) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), left).await.expect("the channel hears that it left");
+    let mut next = subscriber(&node, "room").await;
+    let (_, subscribers) = publish_until_accepted(&node, "room", "to one").await;
+    assert_eq!(subscribers, 1);
+    read_until(&mut next, "to one").await;
+}

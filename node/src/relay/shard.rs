@@ -139,6 +139,8 @@ impl Shard {
             // An asker that is gone needs no answer.
             ToShard::Resync { key, reply } => drop(reply.send(self.resync(&key))),
             ToShard::Drain { connections, reply } => drop(reply.send(self.drain(connections))),
+            #[cfg(test)]
+            ToShard::Panic => panic!("a fault injected by a test"),
         }
     }
 
@@ -175,7 +177,7 @@ impl Shard {
                 let Some(local) = self.channels.get_mut(&key) else {
                     return;
                 };
-                // A hole is signalled by the owner, a repetition is dropped.
+                // What an earlier ownership has delivered is not delivered again.
                 if publication.position <= local.last {
                     return;
                 }

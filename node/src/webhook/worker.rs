@@ -25,13 +25,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// The workers of all addresses.
 #[derive(Debug)]
-pub(crate) struct Worker {
+pub(crate) struct Workers {
     webhooks: Webhooks,
     client: Client,
     tasks: JoinSet<()>,
 }
 
-impl Worker {
+impl Workers {
     pub(super) fn new(webhooks: Webhooks) -> Self {
         Self { webhooks, client: Client::new(), tasks: JoinSet::new() }
     }
@@ -46,11 +46,14 @@ impl Worker {
                 sleep(GATHER_FOR).await;
                 let batch = queue.take();
                 let is_configured = deliver(&webhooks, &client, &address, batch).await;
-                queue.done();
                 if !is_configured {
                     webhooks.forget(&address);
+                    let events = queue.pending().0;
+                    let app = &address.app;
+                    tracing::warn!(%app, url = %address.url, events, "a webhook was removed and what waited for it was dropped");
                     return;
                 }
+                queue.done();
             }
         });
     }
