@@ -12,6 +12,8 @@ use axum::routing::get;
 use crate::metrics::Scrape;
 use crate::server::Server;
 
+mod cluster;
+
 /// What the admin port shows.
 #[derive(Clone, Debug)]
 pub struct Admin {
@@ -28,6 +30,9 @@ pub fn routes(admin: Admin) -> Router {
         .route("/healthz", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/cluster", get(cluster::status))
+        .route("/cluster/owner", get(cluster::owner))
+        .route("/cluster/channel", get(cluster::channel))
         .with_state(admin)
 }
 
@@ -37,19 +42,22 @@ async fn livez() -> &'static str {
 }
 
 async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> impl IntoResponse {
-    let is_draining = admin.server.is_draining();
-    let status = if is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    let checks = [
-        ("listening", "ok"),
-        ("draining", if is_draining { "failed: the node is shutting down" } else { "ok" }),
-        ("ack", "sequenced (a single node)"),
-    ];
+    let checks = admin.server.checks();
+    let failed = checks.iter().find(|(_, problem)| problem.is_err());
+    let status = if failed.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let is_verbose =
         query.is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
     if !is_verbose {
-        return (status, if is_draining { "draining\n".into() } else { "ok\n".into() });
+        let word = failed.map_or("ok", |(name, _)| *name);
+        return (status, format!("{word}\n"));
     }
-    let lines: Vec<String> = checks.iter().map(|(name, is)| format!("{name}: {is}\n")).collect();
+    let lines: Vec<String> = checks
+        .iter()
+        .map(|(name, is)| match is {
+            Ok(state) => format!("{name}: {state}\n"),
+            Err(problem) => format!("{name}: failed: {problem}\n"),
+        })
+        .collect();
     (status, lines.concat())
 }
 

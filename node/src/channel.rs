@@ -1,20 +1,21 @@
 //! The actor around a channel's machine: it takes one command at a time from its mailbox, applies
-//! it, carries the effects out in their order, and answers.
+//! it, sends the change to the successor, carries the effects out in their order, and answers.
 //!
 //! **Invariant:** nothing is decided here. The message type is local to the process: a channel
-//! actor is never visible to other nodes, whose gateways reach it through the router.
+//! actor is never visible to other nodes, whose questions reach it through the table of slots.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use proto::channel::{Channel, Command, Effect, Published, Reply, Settings};
+use proto::channel::{Channel, Command, Effect, Published, Reply};
+use proto::cluster::message::{Ack, deliver};
 use proto::idempotency::ItemKey;
-use proto::{ChannelKey, Epoch, Moment};
+use proto::{ChannelKey, Moment, Now};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::channels::Channels;
+use crate::channels::{Change, Channels, Replier, Waiter};
 
 /// What a channel actor is sent.
 #[derive(Debug)]
@@ -25,9 +26,15 @@ pub enum Message {
         command: Command,
         /// Under which a repeated publish gets the first answer.
         item: Option<ItemKey>,
+        /// When a publish is answered, if the publisher said so.
+        ack: Option<Ack>,
         /// Where the answer goes, if anyone wants it.
-        reply: Option<oneshot::Sender<Reply>>,
+        replier: Option<Replier>,
     },
+    /// The successor is to be sent the whole channel, unless it has it.
+    Seed,
+    /// Another node goes on with the channel: give its state away and end.
+    Hand(oneshot::Sender<Box<Channel>>),
     /// A deadline of the machine has come.
     Tick,
     /// A fault, to see what is left standing.
@@ -40,10 +47,22 @@ impl ractor::Message for Message {}
 /// What can be seen of a channel from outside without asking it.
 #[derive(Debug, Default)]
 pub struct Vitals {
-    /// Connections subscribed.
-    pub subscribers: AtomicUsize,
-    /// Distinct members.
-    pub members: AtomicUsize,
+    subscribers: AtomicUsize,
+    members: AtomicUsize,
+}
+
+impl Vitals {
+    /// Shows the state of a channel.
+    pub fn show(&self, machine: &Channel) {
+        self.subscribers.store(machine.subscriber_count(), Ordering::Relaxed);
+        self.members.store(machine.member_count(), Ordering::Relaxed);
+    }
+
+    /// Connections subscribed, and distinct members.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.subscribers.load(Ordering::Relaxed), self.members.load(Ordering::Relaxed))
+    }
 }
 
 /// The actor.
@@ -55,14 +74,12 @@ pub struct ChannelActor;
 pub struct Start {
     /// Which channel.
     pub key: ChannelKey,
-    /// Under which ownership.
-    pub epoch: Epoch,
-    /// The app's settings.
-    pub settings: Settings,
+    /// The channel, new or as another node had it.
+    pub machine: Box<Channel>,
     /// What it may show of itself.
     pub vitals: Arc<Vitals>,
-    /// Commands of the earlier ownership's relays, applied first.
-    pub resync: Vec<Command>,
+    /// Applied before anything else.
+    pub first: Vec<Command>,
     /// The table it stands in.
     pub channels: Channels,
 }
@@ -71,11 +88,12 @@ pub struct Start {
 #[derive(Debug)]
 pub struct State {
     key: ChannelKey,
-    machine: Channel,
+    machine: Box<Channel>,
     vitals: Arc<Vitals>,
     channels: Channels,
+    first: Vec<Command>,
     effects: Vec<Effect>,
-    /// Commands taken from the mailbox: the table knows how many were sent.
+    /// Messages taken from the mailbox: the table knows how many were sent.
     handled: u64,
     /// The deadline that the actor will be woken for, and what will wake it.
     armed: Option<(Moment, AbortHandle)>,
@@ -91,28 +109,27 @@ impl Actor for ChannelActor {
         _myself: ActorRef<Message>,
         start: Start,
     ) -> Result<State, ActorProcessingErr> {
-        let machine = Channel::new(start.key.channel.clone(), start.epoch, start.settings);
-        let mut state = State {
+        Ok(State {
             key: start.key,
-            machine,
+            machine: start.machine,
             vitals: start.vitals,
             channels: start.channels,
+            first: start.first,
             effects: Vec::new(),
             handled: 0,
             armed: None,
-        };
-        for command in start.resync {
-            state.apply(command).await;
-        }
-        Ok(state)
+        })
     }
 
-    /// A restarted channel may have nobody left.
+    /// A channel that was taken over may have nobody left.
     async fn post_start(
         &self,
         myself: ActorRef<Message>,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        for command in std::mem::take(&mut state.first) {
+            state.change(command).await;
+        }
         state.rest(&myself);
         Ok(())
     }
@@ -124,17 +141,25 @@ impl Actor for ChannelActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Command { command, item, reply } => {
+            Message::Command { command, item, ack, replier } => {
                 state.handled += 1;
-                let answer = state.answer(command, item).await;
-                // Nobody may be waiting any more; the answer stays under its key.
-                if let Some(reply) = reply {
-                    let _ = reply.send(answer);
-                }
+                state.answer(command, item, (ack, replier)).await;
+            }
+            Message::Seed => {
+                state.handled += 1;
+                state.seed();
+            }
+            Message::Hand(reply) => {
+                state.handled += 1;
+                state.disarm();
+                // A node that stops meanwhile needs it no more.
+                let _ = reply.send(state.machine.clone());
+                myself.stop(None);
+                return Ok(());
             }
             Message::Tick => {
                 state.armed = None;
-                state.apply(Command::Tick).await;
+                state.change(Command::Tick).await;
             }
             #[cfg(test)]
             Message::Panic => panic!("a fault injected by a test"),
@@ -145,39 +170,97 @@ impl Actor for ChannelActor {
 }
 
 impl State {
-    async fn answer(&mut self, command: Command, item: Option<ItemKey>) -> Reply {
-        let Some(item) = item else {
-            return self.apply(command).await;
+    async fn answer(
+        &mut self,
+        command: Command,
+        item: Option<ItemKey>,
+        (ack, replier): (Option<Ack>, Option<Replier>),
+    ) {
+        let earlier = item.as_ref().and_then(|item| self.channels.remembered(item));
+        let is_publish = matches!(command, Command::Publish(_));
+        let (reply, now, record) = match earlier {
+            Some(published) => {
+                (Reply::Published(published), self.channels.clock().now(), None)
+            }
+            None => {
+                let (reply, now, record) = self.apply(command);
+                if let (Some(item), Reply::Published(published)) = (item, &reply) {
+                    self.channels.remember(item, published);
+                }
+                (reply, now, record)
+            }
         };
-        if let Some(published) = self.channels.remembered(&item) {
-            return Reply::Published(published);
+        let level = ack.unwrap_or(self.channels.default_ack());
+        let is_held = is_publish && level == Ack::Replicated && !is_refusal(&reply);
+        let (waiter, at_once) = match replier {
+            Some(replier) if is_held => {
+                let is_strict = ack == Some(Ack::Replicated);
+                (Some(Waiter { replier, reply, is_strict }), None)
+            }
+            Some(replier) => (None, Some((replier, reply))),
+            None => (None, None),
+        };
+        self.replicate(record, now, waiter);
+        self.carry_out().await;
+        if let Some((replier, reply)) = at_once {
+            replier.reply(reply, Ack::Sequenced);
         }
-        let reply = self.apply(command).await;
-        if let Reply::Published(published) = &reply {
-            self.channels.remember(item, published.clone());
-        }
-        reply
     }
 
-    async fn apply(&mut self, command: Command) -> Reply {
+    async fn change(&mut self, command: Command) {
+        let (_, now, record) = self.apply(command);
+        self.replicate(record, now, None);
+        self.carry_out().await;
+    }
+
+    fn apply(&mut self, command: Command) -> (Reply, Now, Option<Command>) {
         let now = self.channels.clock().now();
+        let is_recorded = self.channels.is_replicating() && command.is_change();
+        let record = is_recorded.then(|| command.clone());
         let reply = self.machine.apply(command, now, &mut self.effects);
-        for effect in self.effects.drain(..) {
-            match effect {
-                Effect::Relay { to, delivery } => {
-                    self.channels.relay(&to).deliver(&self.key, delivery).await;
+        self.vitals.show(&self.machine);
+        (reply, now, record)
+    }
+
+    fn replicate(&self, command: Option<Command>, now: Now, waiter: Option<Waiter>) {
+        if command.is_some() || waiter.is_some() {
+            let change = Change { key: &self.key, command, now, machine: &self.machine };
+            self.channels.replicate(change, waiter);
+        }
+    }
+
+    fn seed(&self) {
+        let now = self.channels.clock().now();
+        let change = Change { key: &self.key, command: None, now, machine: &self.machine };
+        self.channels.replicate(change, None);
+    }
+
+    /// Carries the effects out. What goes to several other nodes is encoded once.
+    async fn carry_out(&mut self) {
+        let mut encoded: Option<(usize, (u8, Arc<[u8]>))> = None;
+        for (index, effect) in self.effects.iter().enumerate() {
+            let (to, delivery) = match effect {
+                Effect::Relay { to, delivery } => (to, delivery),
+                Effect::Webhook(edge) => {
+                    self.channels.webhooks().push(&self.key.app, edge.clone());
+                    continue;
                 }
-                Effect::Webhook(edge) => self.channels.webhooks().push(&self.key.app, &edge),
+            };
+            if to == self.channels.me() {
+                self.channels.relay().deliver(to, &self.key, delivery.clone()).await;
+                continue;
+            }
+            let is_same = encoded.as_ref().is_some_and(|(earlier, _)| {
+                matches!(&self.effects[*earlier], Effect::Relay { delivery: d, .. } if d == delivery)
+            });
+            if !is_same {
+                encoded = Some((index, deliver(&self.key, delivery)));
+            }
+            if let Some((_, (kind, body))) = &encoded {
+                self.channels.peers().send_encoded(to, *kind, body);
             }
         }
-        self.show();
-        reply
-    }
-
-    fn show(&self) {
-        let subscribers = self.machine.subscriber_count();
-        self.vitals.subscribers.store(subscribers, Ordering::Relaxed);
-        self.vitals.members.store(self.machine.member_count(), Ordering::Relaxed);
+        self.effects.clear();
     }
 
     /// Ends the actor if nothing is retained, else wakes it for the machine's next deadline.
@@ -208,6 +291,10 @@ impl Drop for State {
     fn drop(&mut self) {
         self.disarm();
     }
+}
+
+const fn is_refusal(reply: &Reply) -> bool {
+    matches!(reply, Reply::Refused(_))
 }
 
 /// The answer of a publish, or why there is none.

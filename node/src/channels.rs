@@ -1,30 +1,42 @@
-//! The channels that this node owns, by slot: finding a channel's actor, starting it when it is
-//! first needed, letting it go when nothing is retained, and starting it anew after a panic.
+//! The slots of this node: which it serves, the channels in them, and what it keeps for others.
+//! Finding a channel's actor, starting it when it is first needed, letting it go when nothing is
+//! retained, and starting it anew after a panic.
 //!
 //! A command is put into the mailbox while the slot is locked, and an actor leaves the table only
 //! if it has taken everything that was put there: so no command can be lost between the two.
 
-use std::collections::{HashMap, hash_map};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use proto::channel::{Command, History, Published, Reply, Settings, Summary};
+use proto::channel::{Channel, Command, History, Published, Reply, Settings, Summary};
+use proto::cluster::message::{Ack, Answer, Ask, ListQuery, Listed};
+use proto::cluster::ownership::Ownership;
+use proto::cluster::replication::Record;
 use proto::cluster::slot::{SLOTS, Slot};
-use proto::idempotency::{Idempotency, ItemKey};
-use proto::quota::{Demand, Quota};
-use proto::{App, AppId, ChannelKey, Epoch, Refusal, RelayId};
-use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
-use tokio::sync::oneshot;
+use proto::idempotency::ItemKey;
+use proto::quota::Demand;
+use proto::{App, AppId, ChannelKey, Epoch, RelayId};
+use ractor::{ActorCell, ActorRuntime};
 
 use crate::apps::Apps;
-use crate::channel::{ChannelActor, Message, Start, Vitals};
+use crate::channel::{ChannelActor, Start, Vitals};
 use crate::clock::Clock;
+use crate::cluster::Peers;
 use crate::metrics::ChannelMetrics;
+use crate::quotas::Quotas;
 use crate::relay::Relay;
 use crate::webhook::Webhooks;
 
+mod custody;
+mod replicas;
+mod request;
 mod restart;
+mod slot;
+
+pub use replicas::Change;
+pub use request::{Replier, Request, Waiter};
 pub use restart::ChannelSupervisor;
+use slot::{Entry, Phase, SlotState};
 
 /// The name under which an app's quota has its slot.
 const QUOTA: &str = "#quota";
@@ -38,6 +50,9 @@ struct Table {
     slots: Box<[Mutex<SlotState>]>,
     parts: Parts,
     supervisors: OnceLock<Vec<ActorCell>>,
+    /// Whether there is a node that could hold copies.
+    is_replicating: AtomicBool,
+    custody: custody::Custody,
 }
 
 /// What channel actors work with.
@@ -47,144 +62,156 @@ pub struct Parts {
     pub clock: Clock,
     /// This node's relay.
     pub relay: Arc<Relay>,
+    /// The other nodes.
+    pub peers: Peers,
+    /// What apps may use.
+    pub quotas: Quotas,
     /// Where happenings go.
     pub webhooks: Webhooks,
     /// The apps' present configuration.
     pub apps: Apps,
     /// How much history channels keep.
     pub history: History,
+    /// When a publish is answered that asked for nothing.
+    pub ack: Ack,
     /// Counters.
     pub metrics: ChannelMetrics,
 }
 
-#[derive(Debug, Default)]
-struct SlotState {
-    channels: HashMap<ChannelKey, Entry>,
-    idempotency: Idempotency,
-    quotas: HashMap<AppId, Quota>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    epoch: Epoch,
-    vitals: Arc<Vitals>,
-    phase: Phase,
-}
-
-#[derive(Debug)]
-enum Phase {
-    Running {
-        actor: ActorRef<Message>,
-        sent: u64,
-    },
-    /// The actor failed: the relays are being asked who is there, or it failed too often.
-    Down,
-}
-
-impl Entry {
-    /// Puts a command into the actor's mailbox.
-    fn send(&mut self, command: Command, item: Option<ItemKey>) -> Result<Sent, Refusal> {
-        let Phase::Running { actor, sent } = &mut self.phase else {
-            return Err(Refusal::Unavailable);
-        };
-        let (reply, answer) = oneshot::channel();
-        let message = Message::Command { command, item, reply: Some(reply) };
-        actor.cast(message).map_err(|_| Refusal::Unavailable)?;
-        *sent += 1;
-        Ok(Sent::Waiting(answer))
-    }
-}
-
-/// A channel as a list shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Which.
-    pub key: ChannelKey,
-    /// Connections subscribed.
-    pub subscribers: usize,
-    /// Distinct members.
-    pub members: usize,
-}
-
-/// What a command becomes when it is given to the table.
-#[derive(Debug)]
-pub enum Sent {
-    /// The channel's actor has it and will answer.
-    Waiting(oneshot::Receiver<Reply>),
-    /// The channel is not alive, and that is the answer.
-    Answered(Reply),
-}
-
 impl Channels {
-    /// An empty table.
+    /// A table that serves nothing until it is given a view.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let slots = (0..SLOTS).map(|_| Mutex::default()).collect();
-        Self(Arc::new(Table { slots, parts, supervisors: OnceLock::new() }))
+        let me = parts.relay.id();
+        let new = |slot| Mutex::new(SlotState::new(Ownership::new(slot, me.clone())));
+        let slots = Slot::all().map(new).collect();
+        let is_replicating = AtomicBool::new(false);
+        let custody = custody::Custody::default();
+        let supervisors = OnceLock::new();
+        Self(Arc::new(Table { slots, parts, supervisors, is_replicating, custody }))
     }
 
-    /// Gives a command to a channel, in the order of the calls. A channel is started by the first
-    /// join, or by the first event that it has to remember.
-    ///
-    /// # Errors
-    /// [`Refusal::Unavailable`] while the channel restarts, or the app's limit of channels.
-    pub fn send(
-        &self,
-        key: &ChannelKey,
-        command: Command,
-        item: Option<ItemKey>,
-    ) -> Result<Sent, Refusal> {
+    /// The slot of an app's quota.
+    #[must_use]
+    pub fn quota_slot(app: &AppId) -> Slot {
+        Slot::of_name(app, QUOTA)
+    }
+
+    /// Deals with a question, in the order of the calls. The answer comes through its replier.
+    pub fn handle(&self, request: Request) {
+        let mut slot = self.slot(request.slot);
+        self.handle_in(&mut slot, request);
+    }
+
+    fn handle_in(&self, slot: &mut SlotState, request: Request) {
+        let Some(Request { slot: number, ask, replier }) = slot.admit(request) else {
+            return;
+        };
+        match ask {
+            Ask::Channel { key, command, item, ack } => match slot.channels.get_mut(&key) {
+                Some(entry) => entry.send(command, item, ack, Some(replier)),
+                None => {
+                    let ask = Ask::Channel { key, command, item, ack };
+                    self.first(slot, Request { slot: number, ask, replier });
+                }
+            },
+            Ask::Claim { app, key, fingerprint } => {
+                let now = self.clock().now();
+                match slot.idempotency.claim(&app, &key, fingerprint, now.moment) {
+                    Ok(()) => {
+                        let record = Record::Claimed(app, key, fingerprint);
+                        self.send_record(slot, number, now, record);
+                        replier.answer(Answer::Claimed);
+                    }
+                    Err(refusal) => replier.answer(Answer::Refused(refusal)),
+                }
+            }
+            Ask::Lease(app, usage) => match self.0.parts.apps.by_id(app.as_str()) {
+                Some(entry) => {
+                    let ledger = slot.ledgers.entry(app).or_default();
+                    let now = self.clock().moment();
+                    replier.answer(Answer::Granted(ledger.lease(usage, &entry.app.limits, now)));
+                }
+                None => replier.answer(Answer::Unavailable),
+            },
+            Ask::List(query) => replier.answer(self.list(&query)),
+        }
+    }
+
+    /// A command to a channel that is not alive. It is started by the first join, or by the first
+    /// event that it has to remember.
+    fn first(&self, slot: &mut SlotState, request: Request) {
+        let Request { slot: number, ask: Ask::Channel { key, command, item, ack }, replier } =
+            request
+        else {
+            return;
+        };
         let starts = match &command {
             Command::Join { .. } => true,
             Command::Publish(_) => key.channel.kind().cache,
             _ => false,
         };
-        let mut slot = self.slot(Slot::of(key));
-        if let Some(entry) = slot.channels.get_mut(key) {
-            return entry.send(command, item);
-        }
         if !starts {
-            return Ok(Sent::Answered(self.answer_for_none(&mut slot, &command, item)));
+            let reply = self.answer_for_none((slot, number), &command, item);
+            return replier.reply(reply, self.best_ack(slot));
         }
-        // The quota may live in the same slot: its lock is never taken inside this one.
-        drop(slot);
-        let entry = self.0.parts.apps.by_id(key.app.as_str()).ok_or(Refusal::Unavailable)?;
-        self.admit(&entry.app, Demand::Channel)?;
-        slot = self.slot(Slot::of(key));
-        match slot.channels.entry(key.clone()) {
-            // Someone else was faster: this one's booking goes back, without the slot's lock.
-            hash_map::Entry::Occupied(mut started) => {
-                let sent = started.get_mut().send(command, item);
-                drop(slot);
-                self.release(&key.app, Demand::Channel);
-                sent
+        if !self.0.parts.quotas.take(&key.app, Demand::Channel) {
+            let ask = Ask::Channel { key, command, item, ack };
+            return self.book(Request { slot: number, ask, replier });
+        }
+        self.0.parts.metrics.started.increment(1);
+        let machine = Channel::new(key.channel.clone(), self.next_epoch(None), self.settings(&key.app));
+        let mut entry = self.start(&key, machine, Vec::new());
+        entry.send(command, item, ack, Some(replier));
+        slot.channels.insert(key, entry);
+    }
+
+    /// Has room for one more channel booked, and then deals with the request again.
+    fn book(&self, request: Request) {
+        let Ask::Channel { key, .. } = &request.ask else {
+            return;
+        };
+        let (channels, app) = (self.clone(), key.app.clone());
+        tokio::spawn(async move {
+            let quotas = &channels.0.parts.quotas;
+            match quotas.admit(&app, Demand::Channel).await {
+                Ok(()) => {
+                    quotas.release(&app, Demand::Channel);
+                    channels.handle(request);
+                }
+                Err(error) => request.replier.answer(Answer::Refused(error.into())),
             }
-            hash_map::Entry::Vacant(place) => {
-                self.0.parts.metrics.started.increment(1);
-                let epoch = self.next_epoch(None);
-                place.insert(self.start(key, epoch, Vec::new())).send(command, item)
-            }
+        });
+    }
+
+    /// What a publish reaches that nobody has to wait for.
+    fn best_ack(&self, slot: &SlotState) -> Ack {
+        match slot.replication.successor() {
+            Some(_) => Ack::Replicated,
+            None => Ack::Sequenced,
         }
     }
 
     /// What is true of a channel that is not alive: nobody is there and nothing is remembered.
     fn answer_for_none(
         &self,
-        slot: &mut SlotState,
+        (slot, number): (&mut SlotState, Slot),
         command: &Command,
         item: Option<ItemKey>,
     ) -> Reply {
         match command {
             Command::Publish(_) => {
-                let now = self.clock().moment();
+                let now = self.clock().now();
                 let Some(item) = item else {
                     return Reply::Published(Published::default());
                 };
-                let earlier = slot.idempotency.answer(&item, now);
-                let published = earlier.unwrap_or_else(|| {
-                    slot.idempotency.remember(item, Published::default(), now);
-                    Published::default()
-                });
+                if let Some(earlier) = slot.idempotency.answer(&item, now.moment) {
+                    return Reply::Published(earlier);
+                }
+                let published = Published::default();
+                slot.idempotency.remember(item.clone(), published.clone(), now.moment);
+                let record = Record::Answered(item, published.clone());
+                self.send_record(slot, number, now, record);
                 Reply::Published(published)
             }
             Command::Inspect => Reply::Channel(Summary::default()),
@@ -193,14 +220,15 @@ impl Channels {
         }
     }
 
-    fn start(&self, key: &ChannelKey, epoch: Epoch, resync: Vec<Command>) -> Entry {
+    fn start(&self, key: &ChannelKey, machine: Channel, first: Vec<Command>) -> Entry {
         let vitals = Arc::new(Vitals::default());
+        vitals.show(&machine);
+        let epoch = machine.position().epoch;
         let start = Start {
             key: key.clone(),
-            epoch,
-            settings: self.settings(&key.app),
+            machine: Box::new(machine),
             vitals: Arc::clone(&vitals),
-            resync,
+            first,
             channels: self.clone(),
         };
         let supervisors = self.0.supervisors.get().expect("the node starts its supervisors first");
@@ -213,7 +241,7 @@ impl Channels {
                 Phase::Down
             }
         };
-        Entry { epoch, vitals, phase }
+        Entry { epoch, vitals, phase, seeded: 0 }
     }
 
     fn settings(&self, app: &AppId) -> Settings {
@@ -226,24 +254,28 @@ impl Channels {
                 presence_members: 0,
                 cache_for: std::time::Duration::ZERO,
                 subscription_count: false,
+                webhooks: false,
             },
         }
     }
 
     fn next_epoch(&self, last: Option<Epoch>) -> Epoch {
-        let incarnation = self.0.parts.relay.id().incarnation;
-        Epoch::after(last, self.clock().now().unix_ms, incarnation)
+        Epoch::after(last, self.clock().now().unix_ms, self.me().incarnation)
     }
 
     /// Takes an actor that retains nothing out of the table, if it has handled all it was sent.
     pub fn retire(&self, key: &ChannelKey, handled: u64) -> bool {
-        let mut slot = self.slot(Slot::of(key));
+        let number = Slot::of(key);
+        let mut slot = self.slot(number);
         let phase = slot.channels.get(key).map(|entry| &entry.phase);
         let is_done = matches!(phase, Some(Phase::Running { sent, .. }) if *sent == handled);
         if is_done {
             slot.channels.remove(key);
+            let now = self.clock().now();
+            self.send_record(&mut slot, number, now, Record::Ended(key.clone()));
+            self.complete(&mut slot, number);
             drop(slot);
-            self.release(&key.app, Demand::Channel);
+            self.0.parts.quotas.release(&key.app, Demand::Channel);
         }
         is_done
     }
@@ -256,61 +288,57 @@ impl Channels {
     }
 
     /// Keeps the answer of a keyed publish.
-    pub fn remember(&self, item: ItemKey, published: Published) {
-        let mut slot = self.slot(Slot::of(&item.channel));
-        slot.idempotency.remember(item, published, self.clock().moment());
+    pub fn remember(&self, item: ItemKey, published: &Published) {
+        let number = Slot::of(&item.channel);
+        let (mut slot, now) = (self.slot(number), self.clock().now());
+        slot.idempotency.remember(item.clone(), published.clone(), now.moment);
+        self.send_record(&mut slot, number, now, Record::Answered(item, published.clone()));
     }
 
-    /// Claims an idempotency key for a request.
-    ///
-    /// # Errors
-    /// [`Refusal::KeyReused`].
-    pub fn claim(&self, app: &AppId, key: &str, fingerprint: u64) -> Result<(), Refusal> {
-        let mut slot = self.slot(Slot::of_name(app, key));
-        slot.idempotency.claim(app, key, fingerprint, self.clock().moment())
-    }
-
-    /// Books a demand on an app's quota.
-    ///
-    /// # Errors
-    /// The limit that it would break.
-    pub fn admit(&self, app: &App, demand: Demand) -> Result<(), Refusal> {
-        let mut slot = self.slot(Slot::of_name(&app.id, QUOTA));
-        let now = self.clock().moment();
-        match slot.quotas.get_mut(&app.id) {
-            Some(quota) => quota.admit(demand, &app.limits, now),
-            None => slot.quotas.entry(app.id.clone()).or_default().admit(demand, &app.limits, now),
-        }
-    }
-
-    /// Takes a demand off an app's quota again.
-    pub fn release(&self, app: &AppId, demand: Demand) {
-        let mut slot = self.slot(Slot::of_name(app, QUOTA));
-        if let Some(quota) = slot.quotas.get_mut(app) {
-            quota.release(demand);
-        }
-    }
-
-    /// An app's open connections.
+    /// The occupied channels of an app in the slots that this node serves.
     #[must_use]
-    pub fn connections(&self, app: &AppId) -> u32 {
-        let slot = self.slot(Slot::of_name(app, QUOTA));
-        slot.quotas.get(app).map_or(0, Quota::connections)
-    }
-
-    /// The live channels that `is_wanted` wants, in no order.
-    pub fn list(&self, is_wanted: impl Fn(&ChannelKey) -> bool) -> Vec<Listed> {
-        let mut listed = Vec::new();
+    pub fn list(&self, query: &ListQuery) -> Answer {
+        let (mut listed, mut served) = (Vec::new(), 0);
         for slot in Slot::all() {
             let slot = self.slot(slot);
-            let wanted = slot.channels.iter().filter(|(key, _)| is_wanted(key));
-            listed.extend(wanted.map(|(key, entry)| Listed {
-                key: key.clone(),
-                subscribers: entry.vitals.subscribers.load(Ordering::Relaxed),
-                members: entry.vitals.members.load(Ordering::Relaxed),
+            if !slot.is_serving() {
+                continue;
+            }
+            served += 1;
+            for (key, entry) in &slot.channels {
+                let (subscribers, members) = entry.vitals.counts();
+                let is_asked = key.app == query.app
+                    && subscribers > 0
+                    && !key.channel.kind().user
+                    && key.channel.as_str().starts_with(&query.prefix);
+                if is_asked {
+                    let channel = key.channel.clone();
+                    listed.push(Listed { channel, subscribers, members });
+                }
+            }
+        }
+        Answer::Listed(listed, served)
+    }
+
+    /// The live channels of this node with their subscribers and members, in no order.
+    #[must_use]
+    pub fn census(&self) -> Vec<(ChannelKey, usize, usize)> {
+        let mut all = Vec::new();
+        for slot in Slot::all() {
+            let slot = self.slot(slot);
+            all.extend(slot.channels.iter().map(|(key, entry)| {
+                let (subscribers, members) = entry.vitals.counts();
+                (key.clone(), subscribers, members)
             }));
         }
-        listed
+        all
+    }
+
+    /// Channels of which this node keeps a copy for another.
+    #[must_use]
+    pub fn copies(&self) -> usize {
+        let copies = |slot| self.slot(slot).replica.as_ref().map_or(0, |copy| copy.len());
+        Slot::all().map(copies).sum()
     }
 
     /// Tells every live channel of an app its present settings.
@@ -318,15 +346,25 @@ impl Channels {
         let settings = Settings::of(app, self.0.parts.history);
         for slot in Slot::all() {
             for (key, entry) in &mut self.slot(slot).channels {
-                if let Phase::Running { actor, sent } = &mut entry.phase
-                    && key.app == app.id
-                {
-                    let command = Command::Configure(settings.clone());
-                    let message = Message::Command { command, item: None, reply: None };
-                    *sent += u64::from(actor.cast(message).is_ok());
+                if key.app == app.id {
+                    entry.send(Command::Configure(settings.clone()), None, None, None);
                 }
             }
         }
+    }
+
+    /// The application has been told of a channel's edge of this number.
+    pub fn told(&self, key: &ChannelKey, number: u64) {
+        let mut slot = self.slot(Slot::of(key));
+        if let Some(entry) = slot.channels.get_mut(key) {
+            entry.send(Command::Told { number }, None, None, None);
+        }
+    }
+
+    /// When a publish is answered that asked for nothing.
+    #[must_use]
+    pub fn default_ack(&self) -> Ack {
+        self.0.parts.ack
     }
 
     /// Time.
@@ -335,14 +373,22 @@ impl Channels {
         &self.0.parts.clock
     }
 
-    /// The way to a relay.
-    ///
-    /// # Panics
-    /// If it is another node's: a single node knows no other.
+    /// This node.
     #[must_use]
-    pub fn relay(&self, id: &RelayId) -> &Relay {
-        assert_eq!(id, self.0.parts.relay.id(), "a single node has one relay");
+    pub fn me(&self) -> &RelayId {
+        self.0.parts.relay.id()
+    }
+
+    /// This node's relay.
+    #[must_use]
+    pub fn relay(&self) -> &Relay {
         &self.0.parts.relay
+    }
+
+    /// The other nodes.
+    #[must_use]
+    pub fn peers(&self) -> &Peers {
+        &self.0.parts.peers
     }
 
     /// Where happenings go.
@@ -358,16 +404,21 @@ impl Channels {
         }
     }
 
-    fn find(&self, actor: ActorId) -> Option<ChannelKey> {
-        let is_it = |entry: &Entry| matches!(&entry.phase, Phase::Running { actor: a, .. } if a.get_id() == actor);
-        Slot::all().find_map(|slot| {
-            let slot = self.slot(slot);
-            slot.channels.iter().find(|(_, entry)| is_it(entry)).map(|(key, _)| key.clone())
-        })
-    }
-
     fn slot(&self, slot: Slot) -> MutexGuard<'_, SlotState> {
         self.0.slots[slot.index()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Slots served here.
+    #[must_use]
+    pub fn slots_served(&self) -> u16 {
+        let served = Slot::all().filter(|&slot| self.slot(slot).is_serving()).count();
+        u16::try_from(served).unwrap_or(SLOTS)
+    }
+
+    /// Whether any node could hold copies: without one nobody has to record anything.
+    #[must_use]
+    pub fn is_replicating(&self) -> bool {
+        self.0.is_replicating.load(Ordering::Relaxed)
     }
 }
 

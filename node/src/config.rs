@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::tls::TlsFiles;
 
 mod app;
+mod cluster;
 mod error;
 mod period;
 mod source;
 
 pub use app::AppSection;
+pub use cluster::ClusterSection;
 pub use error::ConfigError;
 pub use period::Period;
 pub use source::Source;
@@ -27,6 +29,9 @@ pub struct Config {
     pub server: ServerSection,
     /// The admin port.
     pub admin: AdminSection,
+    /// The other nodes; none for a single node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterSection>,
     /// What channels remember.
     pub history: History,
     /// How the node shuts down.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use proto::RelayId;
+use proto::cluster::message::Ack;
 use proto::name::NodeId;
 use proto::pusher::Timing;
 use ractor::{Actor, ActorCell, SpawnErr};
@@ -19,9 +20,11 @@ use tokio::time::{Instant, sleep};
 use crate::admin::{self, Admin};
 use crate::apps::Apps;
 use crate::channels::{ChannelSupervisor, Channels, Parts};
-use crate::clock::{Clock, unix_ms};
-use crate::config::{Config, Source};
+use crate::clock::Clock;
+use crate::cluster::{self, Cluster, Peers, incarnation};
+use crate::config::{ClusterSection, Config, Source};
 use crate::metrics::{ChannelMetrics, HttpMetrics, Metrics, RelayMetrics, Scrape};
+use crate::quotas::Quotas;
 use crate::relay::{Relay, Shard};
 use crate::reload::{Reload, Reloader};
 use crate::router::Router;
@@ -69,19 +72,26 @@ impl Node {
         let metrics = Metrics::new();
         let apps = Apps::new(apps, metrics.clone());
         let clock = Clock::start();
-        let id = RelayId { node: node_id()?, incarnation: unix_ms() };
+        let id = RelayId { node: node_id(config.cluster.as_ref())?, incarnation: incarnation() };
         let (relay, shards) = Relay::new(id.clone(), cores());
         let relay = Arc::new(relay);
         let webhooks = Webhooks::new(apps.clone());
+        let quotas = Quotas::new(apps.clone());
+        let peers = Peers::new(clock);
         let channels = Channels::new(Parts {
             clock,
             relay: Arc::clone(&relay),
+            peers: peers.clone(),
+            quotas: quotas.clone(),
+            ack: config.cluster.as_ref().map_or(Ack::Sequenced, |cluster| cluster.ack),
             webhooks: webhooks.clone(),
             apps: apps.clone(),
             history: config.history,
             metrics: ChannelMetrics::new(&metrics),
         });
-        let router = Router::alone(id, channels.clone());
+        webhooks.connect(channels.clone());
+        let router = Router::new(id, channels.clone(), peers);
+        quotas.connect(router.clone());
         for shard in shards {
             let counted = RelayMetrics::new(&metrics, clock);
             tokio::spawn(Shard::run(shard, router.clone(), counted));
@@ -93,6 +103,14 @@ impl Node {
             metrics: metrics.clone(),
         };
         let (supervisor, ended) = supervise(&channels, &webhooks, reload).await?;
+        tokio::spawn(quotas.clone().renew());
+        let cluster = match &config.cluster {
+            Some(section) => Some(Cluster::join(section, &router, supervisor.clone()).await?),
+            None => {
+                cluster::alone(&router).await?;
+                None
+            }
+        };
         let timing = Timing {
             activity_timeout: config.server.activity_timeout.0,
             pong_timeout: config.server.pong_timeout.0,
@@ -102,6 +120,8 @@ impl Node {
             clock,
             apps,
             router,
+            quotas,
+            cluster,
             relay,
             timing,
             http_metrics: HttpMetrics::new(&metrics),
@@ -141,6 +161,7 @@ impl Node {
             metrics: metrics.clone(),
             apps: self.server.apps.clone(),
             channels: self.server.router.channels().clone(),
+            quotas: self.server.quotas.clone(),
             webhooks: self.webhooks.clone(),
         };
         let routes = admin::routes(Admin { server: Arc::clone(&self.server), scrape });
@@ -191,8 +212,14 @@ impl Node {
         tracing::info!(delay = %self.config.drain.delay, window = %self.config.drain.window, "draining");
         sleep(self.config.drain.delay.0).await;
         self.stop.send_replace(true);
+        if let Some(cluster) = &self.server.cluster {
+            cluster.leave().await;
+        }
         self.close_connections().await;
         self.deliver_last_webhooks().await;
+        if let Some(cluster) = &self.server.cluster {
+            cluster.engine.stop().await;
+        }
         self.supervisor.stop(None);
         tracing::info!("drained");
     }
@@ -266,8 +293,11 @@ async fn start<A: Actor>(
     Ok(actor.get_cell())
 }
 
-/// The host's name: stable over restarts, and the pod's name in Kubernetes.
-fn node_id() -> anyhow::Result<NodeId> {
+/// The configured name, or the host's: stable over restarts, and the pod's name in Kubernetes.
+fn node_id(cluster: Option<&ClusterSection>) -> anyhow::Result<NodeId> {
+    if let Some(name) = cluster.and_then(|cluster| cluster.node_id.as_ref()) {
+        return NodeId::parse(name).context("cluster.node_id");
+    }
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     NodeId::parse(&name).with_context(|| format!("the host name `{name}` cannot be a node id"))
 }

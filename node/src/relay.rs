@@ -8,15 +8,17 @@
 //! channel is told when one is gone.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use proto::channel::{Delivery, Joined};
-use proto::cluster::slot::Slot;
+use proto::channel::{Delivery, Joined, Reply};
+use proto::cluster::slot::{SLOTS, Slot};
 use proto::wire::Wire;
-use proto::{ChannelKey, Position, RelayId, SocketId};
+use proto::{ChannelKey, RelayId, SocketId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::outbox::Outbox;
+use crate::router::{Asked, RouteError};
 
 mod shard;
 
@@ -44,6 +46,31 @@ pub enum ToShard {
         /// Its id.
         socket: SocketId,
     },
+    /// A connection wants to be in a channel.
+    Join {
+        /// The channel.
+        key: ChannelKey,
+        /// Who, and as what.
+        joined: Joined,
+        /// Where the pending answer of the owner goes.
+        reply: oneshot::Sender<Asked>,
+    },
+    /// The owner did not let a connection in.
+    Refused {
+        /// The channel.
+        key: ChannelKey,
+        /// Who, and as what.
+        joined: Joined,
+    },
+    /// A connection wants to be a subscriber no longer.
+    Unsubscribe {
+        /// The channel.
+        key: ChannelKey,
+        /// Who.
+        socket: SocketId,
+        /// Where the pending answer of the owner goes.
+        reply: oneshot::Sender<Asked>,
+    },
     /// A channel has something for its connections here.
     Deliver {
         /// The channel.
@@ -51,12 +78,14 @@ pub enum ToShard {
         /// What.
         delivery: Delivery,
     },
-    /// A new owner of a channel asks who is in it here.
-    Resync {
-        /// The channel.
-        key: ChannelKey,
-        /// Where the answer goes.
-        reply: oneshot::Sender<(Vec<Joined>, Position)>,
+    /// A node claims slots and wants to know who is in their channels here.
+    Gather {
+        /// The slots.
+        slots: Arc<[Slot]>,
+        /// The claimant.
+        to: RelayId,
+        /// Told when the claimant has been sent everything.
+        reply: oneshot::Sender<()>,
     },
     /// The node drains: close so many connections.
     Drain {
@@ -76,6 +105,8 @@ pub struct Relay {
     id: RelayId,
     shards: Box<[mpsc::Sender<ToShard>]>,
     index: Arc<Index>,
+    /// By slot: the incarnation of the node whose claim was answered last; 0 before the first.
+    owners: Box<[AtomicU64]>,
 }
 
 impl Relay {
@@ -91,7 +122,8 @@ impl Relay {
             })
             .unzip();
         let shards: Vec<_> = senders;
-        (Self { id, shards: shards.into(), index }, parts)
+        let owners = (0..SLOTS).map(|_| AtomicU64::new(0)).collect();
+        (Self { id, shards: shards.into(), index, owners }, parts)
     }
 
     /// Which relay this is, for owners.
@@ -110,16 +142,40 @@ impl Relay {
         self.tell(self.shard_of(socket), ToShard::Detach { socket }).await;
     }
 
-    /// Gives a delivery to the shards that it concerns, in the order of the calls.
-    pub async fn deliver(&self, key: &ChannelKey, delivery: Delivery) {
+    /// Lets a connection into a channel, if the channel's owner does.
+    pub async fn join(&self, key: ChannelKey, joined: Joined) -> Result<Reply, RouteError> {
+        let (reply, asked) = oneshot::channel();
+        let shard = self.shard_of(joined.socket);
+        let message = ToShard::Join { key: key.clone(), joined: joined.clone(), reply };
+        self.tell(shard, message).await;
+        let answer = asked.await.unwrap_or_else(|_| Asked::unavailable()).answer().await;
+        if !matches!(answer, Ok(Reply::Done)) {
+            self.tell(shard, ToShard::Refused { key, joined }).await;
+        }
+        answer
+    }
+
+    /// Takes a connection out of a channel.
+    pub async fn unsubscribe(
+        &self,
+        key: ChannelKey,
+        socket: SocketId,
+    ) -> Result<Reply, RouteError> {
+        let (reply, asked) = oneshot::channel();
+        self.tell(self.shard_of(socket), ToShard::Unsubscribe { key, socket, reply }).await;
+        asked.await.unwrap_or_else(|_| Asked::unavailable()).answer().await
+    }
+
+    /// Gives a delivery to the shards that it concerns, in the order of the calls. What comes from
+    /// a node that another has succeeded as the owner is dropped.
+    pub async fn deliver(&self, from: &RelayId, key: &ChannelKey, delivery: Delivery) {
+        let owner = self.owners[Slot::of(key).index()].load(Ordering::Acquire);
+        if owner != 0 && owner != from.incarnation {
+            return;
+        }
         match &delivery {
             Delivery::Welcome { joined, .. } => {
                 let shard = self.shard_of(joined.socket);
-                self.index.add(key, shard);
-                self.tell(shard, ToShard::Deliver { key: key.clone(), delivery }).await;
-            }
-            Delivery::Farewell { socket } => {
-                let shard = self.shard_of(*socket);
                 self.tell(shard, ToShard::Deliver { key: key.clone(), delivery }).await;
             }
             _ => {
@@ -134,15 +190,20 @@ impl Relay {
         }
     }
 
-    /// Asks every shard who is in a channel here.
-    pub async fn resync(&self, key: &ChannelKey) -> Vec<(Vec<Joined>, Position)> {
-        let mut answers = Vec::new();
-        for shard in 0..self.shards.len() {
-            let (reply, answer) = oneshot::channel();
-            self.tell(shard, ToShard::Resync { key: key.clone(), reply }).await;
-            answers.extend(answer.await);
+    /// Sends the claimant of slots what every shard has of their channels. Nothing of these
+    /// channels is taken from an earlier owner after this.
+    pub async fn gather(&self, slots: Arc<[Slot]>, to: &RelayId) {
+        for slot in slots.iter() {
+            self.owners[slot.index()].store(to.incarnation, Ordering::Release);
         }
-        answers
+        for shard in 0..self.shards.len() {
+            let (reply, done) = oneshot::channel();
+            let (slots, to) = (Arc::clone(&slots), to.clone());
+            self.tell(shard, ToShard::Gather { slots, to, reply }).await;
+            if done.await.is_err() {
+                tracing::error!(shard, "a relay shard did not say what it has");
+            }
+        }
     }
 
     /// Closes up to `per_shard` connections of every shard and returns how many remain.
@@ -176,16 +237,12 @@ impl Relay {
     }
 }
 
-/// Which shards have connections in a channel: how many, counted from the moment a welcome is on its
-/// way, so that nothing published after it can miss the shard.
+/// Which shards have connections in a channel or on their way into it, one bit each.
 #[derive(Debug)]
 struct Index {
     shards: usize,
-    parts: Box<[Mutex<Counts>]>,
+    parts: Box<[Mutex<HashMap<ChannelKey, u64>>]>,
 }
-
-/// How many connections each shard has, by channel.
-type Counts = HashMap<ChannelKey, Box<[u32]>>;
 
 impl Index {
     const PARTS: usize = 64;
@@ -195,37 +252,33 @@ impl Index {
         Self { shards, parts }
     }
 
+    const fn shards_total(&self) -> usize {
+        self.shards
+    }
+
     fn add(&self, key: &ChannelKey, shard: usize) {
         let mut part = self.part(key);
         match part.get_mut(key) {
-            Some(counts) => counts[shard] += 1,
-            None => {
-                let mut counts = vec![0; self.shards].into_boxed_slice();
-                counts[shard] = 1;
-                part.insert(key.clone(), counts);
-            }
+            Some(bits) => *bits |= 1 << shard,
+            None => drop(part.insert(key.clone(), 1 << shard)),
         }
     }
 
     fn remove(&self, key: &ChannelKey, shard: usize) {
         let mut part = self.part(key);
-        if let Some(counts) = part.get_mut(key) {
-            counts[shard] = counts[shard].saturating_sub(1);
-            if counts.iter().all(|&count| count == 0) {
+        if let Some(bits) = part.get_mut(key) {
+            *bits &= !(1 << shard);
+            if *bits == 0 {
                 part.remove(key);
             }
         }
     }
 
-    /// The shards that a channel touches, one bit each.
     fn shards(&self, key: &ChannelKey) -> u64 {
-        let part = self.part(key);
-        let counts = part.get(key).map_or(&[][..], |counts| &counts[..]);
-        let bits = counts.iter().enumerate();
-        bits.fold(0, |bits, (shard, &count)| bits | u64::from(count > 0) << shard)
+        self.part(key).get(key).copied().unwrap_or(0)
     }
 
-    fn part(&self, key: &ChannelKey) -> MutexGuard<'_, Counts> {
+    fn part(&self, key: &ChannelKey) -> MutexGuard<'_, HashMap<ChannelKey, u64>> {
         let part = &self.parts[Slot::of(key).index() % Self::PARTS];
         part.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,37 +1,42 @@
-//! The way to a channel: the ring says which node owns it, and that node's table has its actor.
+//! The way to a channel: the view says which node owns it; the command goes into that node's table,
+//! here or over the link, and the answer comes back.
 //!
 //! Every question has a deadline and can find that another node is the owner, or that the owner
-//! cannot answer now, even on a single node. A command reaches the owner in the order of the calls.
+//! cannot answer now, even on a single node. A command reaches the owner in the order of the calls,
+//! as long as the owner stays the same.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::channel::{Command, Reply};
-use proto::cluster::ring::Ring;
-use proto::cluster::slot::Slot;
+use arc_swap::ArcSwapOption;
+use proto::channel::{Command, Reply, Resync};
+use proto::cluster::message::{Ack, Answer, Ask, ListQuery, Listed, Message};
+use proto::cluster::slot::{SLOTS, Slot};
+use proto::cluster::view::View;
 use proto::idempotency::ItemKey;
-use proto::name::NodeId;
-use proto::quota::Demand;
-use proto::{App, AppId, ChannelKey, Refusal, RelayId, SocketId};
+use proto::quota::{Grant, Usage};
+use proto::{AppId, ChannelKey, Refusal, RelayId, SocketId};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::channels::{Channels, Sent};
+use crate::channels::{Channels, Replier, Request};
+use crate::cluster::Peers;
 
 /// How long any question may take.
 pub const DEADLINE: Duration = Duration::from_secs(5);
-/// The pause before a command that can be repeated is given to a restarting owner again.
-const RETRY_AFTER: Duration = Duration::from_millis(20);
+/// The pause before a question is asked again of an owner that is not ready or not the owner.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    /// Another node owns the channel in this node's view.
-    #[error("the channel is owned by node {0}")]
-    NotOwner(NodeId),
+    /// No node could be found that owns the channel; nothing was done.
+    #[error("no node serves the channel")]
+    NotOwner,
     /// The owner did not answer before the deadline.
     #[error("the channel's owner did not answer in time")]
     Unavailable,
-    /// The app's quota does not allow it.
+    /// It is not allowed.
     #[error("{0}")]
     Refused(Refusal),
 }
@@ -39,7 +44,7 @@ pub enum RouteError {
 impl From<RouteError> for Refusal {
     fn from(error: RouteError) -> Self {
         match error {
-            RouteError::NotOwner(_) | RouteError::Unavailable => Self::Unavailable,
+            RouteError::NotOwner | RouteError::Unavailable => Self::Unavailable,
             RouteError::Refused(refusal) => refusal,
         }
     }
@@ -51,17 +56,47 @@ pub struct Router(Arc<Routes>);
 
 #[derive(Debug)]
 struct Routes {
-    ring: Ring,
     me: RelayId,
+    view: ArcSwapOption<View>,
     channels: Channels,
+    peers: Peers,
+}
+
+/// A question on its way.
+#[derive(Debug)]
+pub struct Asked {
+    answer: Option<oneshot::Receiver<Answer>>,
+    deadline: Instant,
+    again: Option<Box<Again>>,
+}
+
+/// What is needed to ask again.
+#[derive(Debug)]
+struct Again {
+    router: Router,
+    slot: Slot,
+    ask: Ask,
+    /// Whether it does no harm if it was carried out and is carried out again.
+    is_repeatable: bool,
 }
 
 impl Router {
-    /// A router for a node that is alone on its ring.
+    /// A router that knows no view yet: everything is unavailable.
     #[must_use]
-    pub fn alone(me: RelayId, channels: Channels) -> Self {
-        let ring = Ring::new(vec![me.node.clone()]);
-        Self(Arc::new(Routes { ring, me, channels }))
+    pub fn new(me: RelayId, channels: Channels, peers: Peers) -> Self {
+        let view = ArcSwapOption::empty();
+        Self(Arc::new(Routes { me, view, channels, peers }))
+    }
+
+    /// Takes a new view over.
+    pub fn set_view(&self, view: Option<Arc<View>>) {
+        self.0.view.store(view);
+    }
+
+    /// The present view; none before the node is part of a cluster.
+    #[must_use]
+    pub fn view(&self) -> Option<Arc<View>> {
+        self.0.view.load_full()
     }
 
     /// This node's relay, for commands that name it.
@@ -76,98 +111,203 @@ impl Router {
         &self.0.channels
     }
 
-    /// Asks a channel. The command is on its way when this returns; the future is the answer.
-    /// Joining and leaving are repeated until the deadline while the owner restarts; a publish is
-    /// not, because it may have taken effect.
-    pub fn ask(
+    /// The links to the other nodes.
+    #[must_use]
+    pub fn peers(&self) -> &Peers {
+        &self.0.peers
+    }
+
+    /// The owner of a slot in this node's view.
+    #[must_use]
+    pub fn owner(&self, slot: Slot) -> Option<RelayId> {
+        self.0.view.load().as_ref().map(|view| view.owner(slot).clone())
+    }
+
+    /// Asks a channel. The command is on its way when this returns. It is asked again until the
+    /// deadline while no node is ready to take it; when the answer is lost, only if repeating it
+    /// does no harm: a publish without a key may have taken effect.
+    #[must_use]
+    pub fn ask(&self, key: ChannelKey, command: Command, item: Option<ItemKey>) -> Asked {
+        self.ask_for(key, command, item, None)
+    }
+
+    /// As [`Router::ask`], with a level of acknowledgement that is met or refused.
+    #[must_use]
+    pub fn ask_for(
         &self,
         key: ChannelKey,
         command: Command,
         item: Option<ItemKey>,
-    ) -> impl Future<Output = Result<Reply, RouteError>> + Send + use<> {
-        let router = self.clone();
-        let deadline = Instant::now() + DEADLINE;
-        let repeatable = (!matches!(command, Command::Publish(_))).then(|| command.clone());
-        let mut sent = router.send(&key, command, item);
-        async move {
-            loop {
-                let outcome = answer(sent, deadline).await;
-                let Some(command) = &repeatable else {
-                    return outcome;
-                };
-                let is_over = Instant::now() + RETRY_AFTER >= deadline;
-                if outcome != Err(RouteError::Unavailable) || is_over {
-                    return outcome;
-                }
-                sleep(RETRY_AFTER).await;
-                sent = router.send(&key, command.clone(), None);
-            }
-        }
+        ack: Option<Ack>,
+    ) -> Asked {
+        let slot = Slot::of(&key);
+        let is_repeatable = item.is_some() || !matches!(command, Command::Publish(_));
+        self.start(slot, Ask::Channel { key, command, item, ack }, is_repeatable)
     }
 
-    /// Tells a channel that a connection is gone, however long that takes within the deadline.
-    pub fn leave(&self, key: ChannelKey, socket: SocketId) {
-        let command = Command::Leave { relay: self.me().clone(), socket };
+    fn start(&self, slot: Slot, ask: Ask, is_repeatable: bool) -> Asked {
+        let answer = Some(self.send(slot, ask.clone()));
+        let again = Box::new(Again { router: self.clone(), slot, ask, is_repeatable });
+        Asked { answer, deadline: Instant::now() + DEADLINE, again: Some(again) }
+    }
+
+    fn send(&self, slot: Slot, ask: Ask) -> oneshot::Receiver<Answer> {
+        let (replier, answer) = Replier::local();
+        match &*self.0.view.load() {
+            None => replier.answer(Answer::NotOwner),
+            Some(view) if *view.owner(slot) == self.0.me => {
+                self.0.channels.handle(Request { slot, ask, replier });
+            }
+            Some(view) => self.0.peers.ask(view.owner(slot), ask, replier),
+        }
+        answer
+    }
+
+    /// Tells a channel something, and nobody waits for the answer.
+    pub fn tell(&self, key: ChannelKey, command: Command) {
         let channel = key.channel.clone();
-        let answer = self.ask(key, command, None);
+        let asked = self.ask(key, command, None);
         tokio::spawn(async move {
-            if let Err(error) = answer.await {
-                tracing::warn!(?channel, %socket, %error, "a channel was not told that a connection left");
+            if let Err(error) = asked.answer().await {
+                tracing::warn!(?channel, %error, "a channel could not be told of a change");
             }
         });
+    }
+
+    /// Tells a channel that a connection is gone. If that fails, the next resync says it.
+    pub fn leave(&self, key: ChannelKey, socket: SocketId) {
+        let relay = self.me().clone();
+        self.tell(key, Command::Leave { relay, socket });
+    }
+
+    /// Says to a claimant of a slot what this node's relay has of a channel.
+    pub fn resync(&self, to: &RelayId, key: ChannelKey, resync: Resync) {
+        if *to == self.0.me {
+            self.0.channels.resync(key, resync);
+        } else {
+            self.0.peers.send(to, &Message::Resync(key, resync));
+        }
     }
 
     /// Claims an idempotency key, at the owner of the key.
     ///
     /// # Errors
     /// [`Refusal::KeyReused`], or that the owner cannot answer.
-    pub fn claim(&self, app: &AppId, key: &str, fingerprint: u64) -> Result<(), RouteError> {
-        self.check_owner(Slot::of_name(app, key))?;
-        self.0.channels.claim(app, key, fingerprint).map_err(RouteError::Refused)
+    pub async fn claim(&self, app: &AppId, key: &str, fingerprint: u64) -> Result<(), RouteError> {
+        let slot = Slot::of_name(app, key);
+        let ask = Ask::Claim { app: app.clone(), key: key.to_owned(), fingerprint };
+        match self.start(slot, ask, true).outcome().await? {
+            Answer::Claimed => Ok(()),
+            _ => Err(RouteError::Unavailable),
+        }
     }
 
-    /// Books a demand on an app's quota.
+    /// Asks the ledger of an app's quota.
     ///
     /// # Errors
-    /// The limit that it would break, or that the owner cannot answer.
-    pub fn admit(&self, app: &App, demand: Demand) -> Result<(), RouteError> {
-        self.0.channels.admit(app, demand).map_err(RouteError::Refused)
-    }
-
-    /// Takes a demand off an app's quota again.
-    pub fn release(&self, app: &AppId, demand: Demand) {
-        self.0.channels.release(app, demand);
-    }
-
-    fn send(
-        &self,
-        key: &ChannelKey,
-        command: Command,
-        item: Option<ItemKey>,
-    ) -> Result<Sent, RouteError> {
-        self.check_owner(Slot::of(key))?;
-        self.0.channels.send(key, command, item).map_err(|refusal| match refusal {
-            Refusal::Unavailable => RouteError::Unavailable,
-            refusal => RouteError::Refused(refusal),
-        })
-    }
-
-    fn check_owner(&self, slot: Slot) -> Result<(), RouteError> {
-        let owner = self.0.ring.owner(slot);
-        if *owner == self.0.me.node {
-            return Ok(());
+    /// That the owner cannot answer.
+    pub async fn lease(&self, app: &AppId, usage: Usage) -> Result<Grant, RouteError> {
+        let slot = Channels::quota_slot(app);
+        match self.start(slot, Ask::Lease(app.clone(), usage), true).outcome().await? {
+            Answer::Granted(grant) => Ok(grant),
+            _ => Err(RouteError::Unavailable),
         }
-        Err(RouteError::NotOwner(owner.clone()))
+    }
+
+    /// All occupied channels of an app, from every node that owns some.
+    ///
+    /// # Errors
+    /// [`RouteError::Unavailable`] unless every slot has been heard of exactly once: a part is never
+    /// given out as the whole.
+    pub async fn list(&self, query: ListQuery) -> Result<Vec<Listed>, RouteError> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            match self.list_once(&query, deadline).await {
+                Some(list) => return Ok(list),
+                None if Instant::now() + RETRY_AFTER >= deadline => {
+                    return Err(RouteError::Unavailable);
+                }
+                None => sleep(RETRY_AFTER).await,
+            }
+        }
+    }
+
+    async fn list_once(&self, query: &ListQuery, deadline: Instant) -> Option<Vec<Listed>> {
+        let view = self.view()?;
+        let mut asked = Vec::new();
+        for member in view.members() {
+            let (replier, answer) = Replier::local();
+            let ask = Ask::List(query.clone());
+            if member.id == self.0.me {
+                replier.answer(self.0.channels.list(query));
+            } else {
+                self.0.peers.ask(&member.id, ask, replier);
+            }
+            asked.push(answer);
+        }
+        let (mut all, mut slots) = (Vec::new(), 0);
+        for answer in asked {
+            match timeout_at(deadline, answer).await {
+                Ok(Ok(Answer::Listed(listed, served))) => {
+                    all.extend(listed);
+                    slots += u32::from(served);
+                }
+                _ => return None,
+            }
+        }
+        (slots == u32::from(SLOTS)).then_some(all)
     }
 }
 
-async fn answer(sent: Result<Sent, RouteError>, deadline: Instant) -> Result<Reply, RouteError> {
-    match sent? {
-        Sent::Answered(reply) => Ok(reply),
-        Sent::Waiting(answer) => match timeout_at(deadline, answer).await {
-            Ok(Ok(reply)) => Ok(reply),
-            // The actor is gone with its mailbox, or too slow.
-            Ok(Err(_)) | Err(_) => Err(RouteError::Unavailable),
-        },
+impl Asked {
+    /// A question that cannot be asked.
+    #[must_use]
+    pub fn unavailable() -> Self {
+        Self { answer: None, deadline: Instant::now(), again: None }
+    }
+
+    /// The channel's answer.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn answer(self) -> Result<Reply, RouteError> {
+        self.acknowledged().await.map(|(reply, _)| reply)
+    }
+
+    /// The channel's answer and the acknowledgement that was reached.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn acknowledged(self) -> Result<(Reply, Ack), RouteError> {
+        match self.outcome().await? {
+            Answer::Reply(reply, ack) => Ok((reply, ack)),
+            _ => Err(RouteError::Unavailable),
+        }
+    }
+
+    async fn outcome(mut self) -> Result<Answer, RouteError> {
+        loop {
+            let Some(waiting) = self.answer.take() else {
+                return Err(RouteError::Unavailable);
+            };
+            let error = match timeout_at(self.deadline, waiting).await {
+                Ok(Ok(Answer::Refused(refusal))) => return Err(RouteError::Refused(refusal)),
+                Ok(Ok(Answer::NotOwner)) => RouteError::NotOwner,
+                // The owner, its link or its mailbox is gone, or it is too slow.
+                Ok(Ok(Answer::Unavailable) | Err(_)) | Err(_) => RouteError::Unavailable,
+                Ok(Ok(answer)) => return Ok(answer),
+            };
+            let may_repeat = |again: &&Box<Again>| {
+                error == RouteError::NotOwner || again.is_repeatable
+            };
+            let Some(again) = self.again.as_ref().filter(may_repeat) else {
+                return Err(error);
+            };
+            if Instant::now() + RETRY_AFTER >= self.deadline {
+                return Err(error);
+            }
+            sleep(RETRY_AFTER).await;
+            self.answer = Some(again.router.send(again.slot, again.ask.clone()));
+        }
     }
 }

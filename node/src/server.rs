@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use proto::cluster::view::Phase;
 use proto::pusher::Timing;
 
 use crate::apps::Apps;
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::metrics::{HttpMetrics, Metrics};
+use crate::quotas::Quotas;
 use crate::relay::Relay;
 use crate::router::Router;
 
@@ -20,6 +23,10 @@ pub struct Server {
     pub apps: Apps,
     /// The way to channels.
     pub router: Router,
+    /// What apps may use.
+    pub quotas: Quotas,
+    /// This node's part in a cluster, if there is one.
+    pub cluster: Option<Cluster>,
     /// This node's subscribers.
     pub relay: Arc<Relay>,
     /// How long clients may be silent.
@@ -40,6 +47,51 @@ impl Server {
     pub fn event_id(&self) -> u128 {
         let number = self.events.fetch_add(1, Ordering::Relaxed);
         u128::from(self.router.me().incarnation) << 64 | u128::from(number)
+    }
+
+    /// What must hold for the node to be ready, and whether it does.
+    #[must_use]
+    pub fn checks(&self) -> Vec<(&'static str, Result<String, String>)> {
+        let draining = match self.is_draining() {
+            true => Err("the node is shutting down".to_owned()),
+            false => Ok("ok".to_owned()),
+        };
+        let members = self.router.view().map_or(0, |view| view.members().len());
+        let ack = match members {
+            0 | 1 => "sequenced (there is no second node)",
+            _ => self.router.channels().default_ack().word(),
+        };
+        vec![
+            ("listening", Ok("ok".to_owned())),
+            ("draining", draining),
+            ("cluster", self.check_cluster()),
+            ("ack", Ok(ack.to_owned())),
+        ]
+    }
+
+    fn check_cluster(&self) -> Result<String, String> {
+        let Some(cluster) = &self.cluster else {
+            return Ok("a single node".to_owned());
+        };
+        let phase = cluster.status.phase.load();
+        if cluster.status.is_fenced() {
+            return Err("this node was stopped for a while and begins anew".to_owned());
+        }
+        if phase.as_deref() != Some(&Phase::Serving) {
+            let reason = cluster.status.rejection.load();
+            return Err(match reason.as_deref() {
+                Some(reason) => format!("the other nodes will not have this one: {reason}"),
+                None => "looking for the other nodes".to_owned(),
+            });
+        }
+        let members = self.router.view().map_or(0, |view| view.members().len());
+        Ok(format!("{members} nodes"))
+    }
+
+    /// Whether new clients should come here.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.checks().iter().all(|(_, check)| check.is_ok())
     }
 
     /// Whether the node is shutting down.

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use proto::channel::{Command, Joined, Reply, Role};
+use proto::cluster::message::Ack;
 use proto::door::{Action, Close, Counted, Door, Input, Request};
 use proto::event::{Draft, Origin, Priority};
 use proto::pusher::code::CloseCode;
@@ -84,7 +85,7 @@ impl Drop for Task {
     fn drop(&mut self) {
         let Connection { socket, entry, .. } = &self.connection;
         let (socket, reason) = (*socket, self.ended);
-        self.server.router.release(&entry.app.id, Demand::Connection);
+        self.server.quotas.release(&entry.app.id, Demand::Connection);
         entry.metrics.closed(reason);
         entry.metrics.lasted.record(self.began.elapsed().as_secs_f64());
         tracing::debug!(app = %entry.app.id, %socket, reason, "disconnected");
@@ -211,35 +212,42 @@ impl Task {
         self.asks.push((channel, ask));
     }
 
-    /// Gives a request to its channel. The command is on its way when this returns.
+    /// Gives a request to its channel. There is one at a time for a channel, so they keep their
+    /// order.
     fn ask(&self, channel: ChannelName, request: Request, entry: &AppEntry) -> Ask {
         let socket = self.connection.socket;
-        let router = &self.server.router;
-        let relay = router.me().clone();
-        let command = match &request {
-            Request::Join(role) => {
-                let joined = Joined { socket, role: role.clone() };
-                Command::Join { relay, joined }
-            }
-            Request::Unsubscribe => Command::Unsubscribe { relay, socket },
+        let key = ChannelKey { app: entry.app.id.clone(), channel: channel.clone() };
+        let server = Arc::clone(&self.server);
+        match request.clone() {
+            Request::Join(role) => Box::pin(async move {
+                let answer = server.relay.join(key, Joined { socket, role }).await;
+                (channel, request, answer.map_err(Refusal::from))
+            }),
+            Request::Unsubscribe => Box::pin(async move {
+                let answer = server.relay.unsubscribe(key, socket).await;
+                (channel, request, answer.map_err(Refusal::from))
+            }),
             Request::Publish(event) => {
-                if let Err(error) = router.admit(&entry.app, Demand::Publishes(1)) {
-                    entry.metrics.rate_limited("publishes");
-                    return Box::pin(async { (channel, request, Err(error.into())) });
-                }
-                entry.metrics.published_client.increment(1);
-                Command::Publish(Draft {
-                    id: self.server.event_id(),
-                    event: event.clone(),
+                let metrics = entry.metrics.clone();
+                let draft = Draft {
+                    id: server.event_id(),
+                    event,
                     origin: Origin::Client { socket, user: None },
                     ttl_seconds: 0,
                     priority: Priority::default(),
+                };
+                Box::pin(async move {
+                    if let Err(error) = server.quotas.admit(&key.app, Demand::Publishes(1)).await {
+                        metrics.rate_limited("publishes");
+                        return (channel, request, Err(error.into()));
+                    }
+                    metrics.published_client.increment(1);
+                    let level = Some(Ack::Sequenced);
+                    let asked = server.router.ask_for(key, Command::Publish(draft), None, level);
+                    (channel, request, asked.answer().await.map_err(Refusal::from))
                 })
             }
-        };
-        let key = ChannelKey { app: entry.app.id.clone(), channel: channel.clone() };
-        let answer = router.ask(key, command, None);
-        Box::pin(async move { (channel, request, answer.await.map_err(Refusal::from)) })
+        }
     }
 
     fn answered(&mut self, (channel, request, answer): Answer) -> Result<(), End> {

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SignatureScheme};
 use serde::{Deserialize, Serialize};
 
 /// How often the files are looked at.
@@ -115,6 +116,20 @@ impl Certificate {
                 Err(error) => tracing::error!(%error, "the TLS certificate stays as it was"),
             }
         }
+    }
+}
+
+impl ResolvesClientCert for Certificate {
+    fn resolve(
+        &self,
+        _issuers: &[&[u8]],
+        _schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.present.load().key))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 

@@ -4,14 +4,15 @@
 //! order: what cannot be delivered yet holds up only its own address.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use proto::AppId;
+use proto::{AppId, ChannelKey};
 use proto::http::webhook::{Edge, event_json};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::apps::{AppEntry, Apps};
+use crate::channels::Channels;
 use crate::clock::unix_ms;
 
 mod deliver;
@@ -31,6 +32,28 @@ struct Shared {
     apps: Apps,
     queues: Mutex<HashMap<Address, Arc<Queue>>>,
     dispatcher: Mutex<Option<ActorRef<Message>>>,
+    channels: OnceLock<Channels>,
+}
+
+/// An edge that is on its way to every webhook that wants it. When the last has it, or has failed
+/// for good, the channel forgets it.
+#[derive(Debug)]
+struct Ticket {
+    webhooks: Webhooks,
+    key: ChannelKey,
+    number: u64,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(channels) = self.webhooks.0.channels.get() {
+            let (channels, key, number) = (channels.clone(), self.key.clone(), self.number);
+            // It may be dropped where the channel's slot is locked.
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move { channels.told(&key, number) });
+            }
+        }
+    }
 }
 
 /// Where a queue leads: one webhook address of one app.
@@ -45,17 +68,32 @@ impl Webhooks {
     #[must_use]
     pub fn new(apps: Apps) -> Self {
         let (queues, dispatcher) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { apps, queues, dispatcher }))
+        Self(Arc::new(Shared { apps, queues, dispatcher, channels: OnceLock::new() }))
+    }
+
+    /// Gives the webhooks the channels that are told what was delivered. Once.
+    pub fn connect(&self, channels: Channels) {
+        if self.0.channels.set(channels).is_err() {
+            tracing::error!("the webhooks have their channels already");
+        }
     }
 
     /// Queues a happening for every webhook that wants it.
-    pub fn push(&self, app: &AppId, edge: &Edge) {
+    pub fn push(&self, app: &AppId, edge: Edge) {
         let Some(entry) = self.0.apps.by_id(app.as_str()) else {
             return;
         };
-        for webhook in entry.app.webhooks.iter().filter(|webhook| webhook.wants(edge)) {
+        let key = ChannelKey { app: app.clone(), channel: edge.channel.clone() };
+        let number = edge.id.number;
+        let ticket = edge.is_turn().then(|| Arc::new(Ticket { webhooks: self.clone(), key, number }));
+        for webhook in entry.app.webhooks.iter().filter(|webhook| webhook.wants(&edge)) {
             let address = Address { app: app.clone(), url: webhook.url.clone() };
-            let pending = Pending { unix_ms: unix_ms(), event: event_json(edge) };
+            let pending = Pending {
+                unix_ms: unix_ms(),
+                id: edge.text_id(app),
+                event: event_json(app, &edge),
+                _ticket: ticket.clone(),
+            };
             let limit = entry.app.limits.webhook_events;
             if !self.queue(&address).push(pending, limit) {
                 entry.metrics.webhook("dropped_full", 1);

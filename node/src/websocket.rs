@@ -35,6 +35,7 @@ use crate::http::error::HttpError;
 use crate::listen::Peer;
 use crate::outbox::Outbox;
 use crate::random;
+use crate::router::RouteError;
 use crate::server::Server;
 use crate::session::{self, Connection};
 use crate::socket::{Socket, Stream};
@@ -57,6 +58,10 @@ pub async fn connect(
     let entry = server.apps.by_key(&key);
     let (answer, upgrade) = accept(&mut request)?;
     let verdict = check(&server, entry.as_deref().map(|entry| &entry.app), &request);
+    let verdict = match (&verdict, &entry) {
+        (Ok(()), Some(entry)) => book(&server, &entry.app).await,
+        _ => verdict,
+    };
     match (entry, verdict) {
         (Some(entry), Ok(())) => {
             tokio::spawn(open(server, entry, upgrade));
@@ -123,16 +128,25 @@ fn check(server: &Server, app: Option<&App>, request: &Request<Body>) -> Result<
         origin: request.headers().get(ORIGIN).map(|o| o.to_str().unwrap_or("null")),
         is_tls: request.extensions().get::<Peer>().is_some_and(|peer| peer.is_tls),
     };
-    let app = handshake::check(app, hello)?;
-    server
-        .router
-        .admit(app, Demand::Connection)
-        .map_err(|_| CloseCode::OverQuota.because("the app has as many connections as it may"))
+    handshake::check(app, hello).map(drop)
+}
+
+/// Counts a connection against the app's quota, or says why there is no room for it.
+async fn book(server: &Server, app: &App) -> Result<(), Close> {
+    let booked = server.quotas.admit(&app.id, Demand::Connection).await;
+    booked.map_err(|error| match error {
+        RouteError::Refused(_) => {
+            CloseCode::OverQuota.because("the app has as many connections as it may")
+        }
+        RouteError::NotOwner | RouteError::Unavailable => {
+            CloseCode::OverCapacity.because("the node is not ready; try again")
+        }
+    })
 }
 
 async fn open(server: Arc<Server>, entry: Arc<AppEntry>, upgrade: OnUpgrade) {
     let Some((stream, outbox)) = upgraded(upgrade, &entry.app.limits).await else {
-        server.router.release(&entry.app.id, Demand::Connection);
+        server.quotas.release(&entry.app.id, Demand::Connection);
         return;
     };
     let socket = SocketId::from_random(random::bits());

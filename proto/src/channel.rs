@@ -7,11 +7,13 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Draft, Origin, Publication};
 use crate::http::webhook::{Edge, Happening};
 use crate::name::{ChannelKind, ChannelName, RelayId, SocketId};
 use crate::position::{Epoch, Offset, Position};
-use crate::refusal::Refusal;
+use crate::refusal::{NOT_SUBSCRIBED, Refusal};
 use crate::time::{Moment, Now, earliest};
 
 mod command;
@@ -20,9 +22,11 @@ pub mod edges;
 mod recent;
 mod roster;
 mod settings;
+mod takeover;
 
 pub use command::{
-    Cached, Command, Delivery, Effect, Joined, Member, Published, Reply, Role, Summary, Welcome,
+    Cached, Command, Delivery, Effect, Joined, Member, Part, Published, Reply, Resumed, Resync, Role,
+    Summary, Welcome,
 };
 pub use recent::History;
 pub use settings::Settings;
@@ -33,12 +37,14 @@ use recent::Memory;
 use roster::{Join, Leave, Roster, Sockets};
 
 /// A channel, at its owner.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Channel {
     name: ChannelName,
     kind: ChannelKind,
     settings: Settings,
     position: Position,
+    /// The last place given under an earlier ownership, while none has been given under this one.
+    inherited: Option<Position>,
     roster: Roster,
     memory: Memory,
     /// Connections signed in as the user of this channel.
@@ -60,6 +66,7 @@ impl Channel {
             kind,
             settings,
             position: Position { epoch, offset },
+            inherited: None,
             roster: Roster::default(),
             memory: Memory::default(),
             signed_in: Sockets::default(),
@@ -75,17 +82,16 @@ impl Channel {
             Command::Join { relay, joined } => return self.join(relay, joined, now, effects),
             Command::Unsubscribe { relay, socket } => {
                 self.unsubscribe(&relay, socket, now.moment, effects);
-                let delivery = Delivery::Farewell { socket };
-                effects.push(Effect::Relay { to: relay, delivery });
             }
             Command::Leave { relay, socket } => self.leave(&relay, socket, now.moment, effects),
-            Command::Resync { relay, joined, last } => self.resync(&relay, joined, last),
+            Command::Resync(parts) => self.resync(parts, now, effects),
             Command::RelayLost { relay } => self.lose_relay(&relay, now.moment, effects),
             Command::Publish(draft) => return self.publish(draft, now, effects),
             Command::Terminate => self.tell(&self.signed_in, &Delivery::Terminate, effects),
             Command::Inspect => return Reply::Channel(self.summary(now.moment)),
             Command::Members => return Reply::Members(self.roster.members()),
             Command::Configure(settings) => self.settings = settings,
+            Command::Told { number } => self.edges.told(number),
             Command::Tick => self.tick(now.moment, effects),
         }
         Reply::Done
@@ -106,6 +112,7 @@ impl Channel {
             && self.signed_in.is_empty()
             && self.watchers.is_empty()
             && self.edges.deadline().is_none()
+            && self.edges.outbox().next().is_none()
             && self.retained_until().is_none_or(|until| until <= now)
     }
 
@@ -139,36 +146,51 @@ impl Channel {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Reply {
+        if let Role::Subscriber(member) = &joined.role
+            && let Err(refusal) = self.check_room_for(member.as_ref())
+        {
+            return Reply::Refused(refusal);
+        }
+        self.enter(relay, joined, now, effects);
+        Reply::Done
+    }
+
+    /// Takes a connection in and welcomes it.
+    fn enter(&mut self, relay: RelayId, joined: Joined, now: Now, effects: &mut Vec<Effect>) {
         let subscribers = self.roster.subscribers().len();
-        let welcome = match &joined.role {
+        let welcome = Arc::new(self.admit(&relay, &joined, now, effects));
+        let delivery = Delivery::Welcome { joined, welcome };
+        effects.push(Effect::Relay { to: relay, delivery });
+        if self.roster.subscribers().len() != subscribers {
+            self.count_changed(now.moment, effects);
+        }
+    }
+
+    fn admit(
+        &mut self,
+        relay: &RelayId,
+        joined: &Joined,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Welcome {
+        match &joined.role {
             Role::Subscriber(member) => {
-                if let Err(refusal) = self.check_room_for(member.as_ref()) {
-                    return Reply::Refused(refusal);
-                }
-                self.subscribe(&relay, joined.socket, member.as_ref(), (now.moment, effects))
+                self.subscribe(relay, joined.socket, member.as_ref(), (now.moment, effects))
             }
             Role::SignedIn => {
                 let was_online = !self.signed_in.is_empty();
-                self.signed_in.insert(&relay, joined.socket);
+                self.signed_in.insert(relay, joined.socket);
                 if !was_online {
                     self.tell(&self.watchers, &Delivery::Online(true), effects);
                 }
                 Welcome::default()
             }
             Role::Watcher => {
-                self.watchers.insert(&relay, joined.socket);
+                self.watchers.insert(relay, joined.socket);
                 let is_online = !self.signed_in.is_empty();
                 Welcome { is_online, ..Welcome::default() }
             }
-        };
-        let is_counted = self.roster.subscribers().len() != subscribers;
-        let welcome = Arc::new(welcome);
-        let delivery = Delivery::Welcome { joined, welcome };
-        effects.push(Effect::Relay { to: relay, delivery });
-        if is_counted {
-            self.count_changed(now.moment, effects);
         }
-        Reply::Done
     }
 
     fn subscribe(
@@ -257,45 +279,17 @@ impl Channel {
         self.count_changed(now, effects);
     }
 
-    fn lose_relay(&mut self, relay: &RelayId, now: Moment, effects: &mut Vec<Effect>) {
-        let mut gone = self.roster.subscribers().of_relay(relay);
-        gone.extend(self.signed_in.of_relay(relay));
-        gone.extend(self.watchers.of_relay(relay));
-        for socket in gone {
-            self.leave(relay, socket, now, effects);
-        }
-    }
-
-    /// Takes in the connections of a relay that were here under an earlier owner. They have been
-    /// welcomed and announced, so nobody is told.
-    fn resync(&mut self, relay: &RelayId, joined: Vec<Joined>, last: Position) {
-        for Joined { socket, role } in joined {
-            match role {
-                Role::Subscriber(member) => {
-                    self.roster.join(relay, socket, member.as_ref());
-                    self.edges.assume_occupied();
-                }
-                Role::SignedIn => {
-                    self.signed_in.insert(relay, socket);
-                }
-                Role::Watcher => {
-                    self.watchers.insert(relay, socket);
-                }
-            }
-        }
-        self.position.offset = self.position.offset.max(last.offset);
-    }
-
     fn publish(&mut self, mut draft: Draft, now: Now, effects: &mut Vec<Effect>) -> Reply {
         let mut happenings = Vec::new();
         if let Origin::Client { socket, user } = &mut draft.origin {
             if !self.roster.subscribers().has_socket(*socket) {
-                return Reply::Refused(Refusal::Rule("you are not subscribed to this channel"));
+                return Reply::Refused(Refusal::Rule(NOT_SUBSCRIBED));
             }
             *user = self.roster.user_of(*socket).cloned();
             happenings.push(Happening::client_event(&draft.event, *socket, user.clone()));
         }
         self.position.offset = self.position.offset.next();
+        self.inherited = None;
         let publication = Arc::new(Publication {
             draft,
             position: self.position,
@@ -333,6 +327,7 @@ impl Channel {
         Summary {
             subscribers: self.roster.subscribers().len(),
             members: self.roster.member_count(),
+            position: Some(self.position),
             cached,
         }
     }
@@ -361,7 +356,7 @@ impl Channel {
         }
     }
 
-    fn tell_count(&self, effects: &mut Vec<Effect>) {
+    fn tell_count(&mut self, effects: &mut Vec<Effect>) {
         let subscription_count = self.roster.subscribers().len();
         self.tell_subscribers(&Delivery::SubscriptionCount(subscription_count), effects);
         self.report(vec![Happening::SubscriptionCount { subscription_count }], effects);
@@ -379,14 +374,15 @@ impl Channel {
         );
     }
 
-    fn report(&self, happenings: Vec<Happening>, effects: &mut Vec<Effect>) {
-        if self.kind.user {
+    fn report(&mut self, happenings: Vec<Happening>, effects: &mut Vec<Effect>) {
+        if self.kind.user || !self.settings.webhooks {
             return;
         }
-        effects.extend(happenings.into_iter().map(|happening| {
+        for happening in happenings {
+            let id = self.edges.number(&happening, self.position.epoch);
             let channel = self.name.clone();
-            Effect::Webhook(Edge { channel, happening })
-        }));
+            effects.push(Effect::Webhook(Edge { id, channel, happening }));
+        }
     }
 }
 

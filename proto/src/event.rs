@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::name::{EventName, SocketId, UserId};
 use crate::position::Position;
 use crate::time::Moment;
 
 /// An event's payload. It is never parsed and never changed on its way through.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Data {
     /// A text; the Pusher HTTP API publishes these. Delivered as a JSON string with this content.
     Text(Arc<str>),
@@ -26,7 +28,7 @@ impl Data {
 }
 
 /// A name and a payload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Event {
     /// What happened.
     pub name: EventName,
@@ -35,7 +37,7 @@ pub struct Event {
 }
 
 /// Who published.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Origin {
     /// A back end, through the HTTP API; `except` is the connection that shall not hear it.
     Api {
@@ -63,7 +65,7 @@ impl Origin {
 }
 
 /// How urgent the publisher says an event is. Carried, and shown by doors that have a word for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Priority {
     /// Can wait.
     Low,
@@ -75,7 +77,7 @@ pub enum Priority {
 }
 
 /// What a publisher asks to be published.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Draft {
     /// A unique id, given by the node that took the request.
     pub id: u128,
@@ -90,7 +92,7 @@ pub struct Draft {
 }
 
 /// An event that the channel's owner has accepted and given its place in the channel's order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Publication {
     /// What was asked to be published.
     pub draft: Draft,

@@ -7,10 +7,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::channel::Published;
 use crate::name::{AppId, ChannelKey};
 use crate::refusal::Refusal;
-use crate::time::Moment;
+use crate::time::{Moment, Shift};
 
 /// How long a key is remembered.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(120);
@@ -21,7 +23,7 @@ pub const KEY_BYTES_MAX: usize = 256;
 pub const REMEMBERED_MAX: usize = 4_096;
 
 /// What makes one channel's part of a keyed publish the same as an earlier one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct ItemKey {
     /// The channel published to.
     pub channel: ChannelKey,
@@ -32,7 +34,7 @@ pub struct ItemKey {
 }
 
 /// What one slot remembers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Idempotency {
     claims: Remembered<(AppId, String), u64>,
     answers: Remembered<ItemKey, Published>,
@@ -70,10 +72,23 @@ impl Idempotency {
     pub fn remember(&mut self, item: ItemKey, answer: Published, now: Moment) {
         self.answers.insert(item, answer, now);
     }
+
+    /// Whether nothing is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.claims.entries.is_empty() && self.answers.entries.is_empty()
+    }
+
+    /// Takes in what another node remembered, in that node's time.
+    pub fn absorb(&mut self, other: Self, shift: Shift) {
+        self.claims.absorb(other.claims, shift);
+        self.answers.absorb(other.answers, shift);
+    }
 }
 
 /// A map whose entries live for [`REMEMBERED_FOR`] and number at most [`REMEMBERED_MAX`].
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(bound(deserialize = "K: Ord + Deserialize<'de>, V: Deserialize<'de>"))]
 struct Remembered<K, V> {
     entries: BTreeMap<K, V>,
     by_age: VecDeque<(Moment, K)>,
@@ -96,6 +111,19 @@ impl<K: Ord + Clone, V> Remembered<K, V> {
         if self.entries.insert(key.clone(), value).is_none() {
             self.by_age.push_back((now + REMEMBERED_FOR, key));
         }
+    }
+
+    fn absorb(&mut self, other: Self, shift: Shift) {
+        let mut entries = other.entries;
+        for (expires, key) in other.by_age {
+            if let Some(value) = entries.remove(&key)
+                && !self.entries.contains_key(&key)
+            {
+                self.by_age.push_back((expires.moved(shift), key.clone()));
+                self.entries.insert(key, value);
+            }
+        }
+        self.by_age.make_contiguous().sort_by_key(|(expires, _)| *expires);
     }
 
     fn forget(&mut self, now: Moment) {

@@ -20,6 +20,7 @@ pub mod pusher;
 pub mod quota;
 pub mod rate;
 pub mod refusal;
+pub mod relay;
 pub mod time;
 pub mod websocket;
 pub mod wire;

@@ -1,8 +1,10 @@
 //! Names, parsed once at the edge and cheap to clone afterwards: a value of these types is valid.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Longest channel name, in bytes (the limit of the Pusher server SDKs).
 pub const CHANNEL_NAME_BYTES_MAX: usize = 200;
@@ -95,6 +97,19 @@ macro_rules! text_name {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = Cow::<str>::deserialize(deserializer)?;
+                Self::parse(&text).map_err(de::Error::custom)
             }
         }
     };
@@ -209,7 +224,7 @@ impl NodeId {
 }
 
 /// Who may subscribe to a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 pub enum Access {
     /// Anyone who knows the app's key.
     Public,
@@ -220,7 +235,7 @@ pub enum Access {
 }
 
 /// What a channel's name says about it. The longest matching prefix decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 pub struct ChannelKind {
     /// Who may subscribe.
     pub access: Access,
@@ -283,7 +298,7 @@ impl ChannelKind {
 }
 
 /// A channel of an app: what everything about channels is keyed by, so that apps cannot mix.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 pub struct ChannelKey {
     /// The app it belongs to.
     pub app: AppId,
@@ -292,7 +307,7 @@ pub struct ChannelKey {
 }
 
 /// A connection's public id, `high.low` in decimal digits: the form that the SDKs check for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 pub struct SocketId {
     high: u64,
     low: u64,
@@ -347,7 +362,7 @@ impl fmt::Debug for SocketId {
 }
 
 /// One life of a node as the place where subscribers are connected.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 pub struct RelayId {
     /// The node.
     pub node: NodeId,

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::name::{NameError, SocketIdError};
 
 /// A request that was understood and turned down.
@@ -79,4 +81,65 @@ pub enum Refusal {
     /// The idempotency key was used before, for something else.
     #[error("the idempotency key was used within the last 120 s with another body")]
     KeyReused,
+}
+
+/// The rule for events of clients.
+pub(crate) const NOT_SUBSCRIBED: &str = "you are not subscribed to this channel";
+const CHANNELS: (&str, &str) = ("live channels of this app", "channels");
+
+impl Refusal {
+    /// The app has as many live channels as it may.
+    #[must_use]
+    pub const fn channels_full(limit: usize) -> Self {
+        Self::TooMany { what: CHANNELS.0, limit, setting: CHANNELS.1 }
+    }
+}
+
+/// A refusal on its way to another node. Owners give few of them; the texts stay at home.
+#[derive(Deserialize, Serialize)]
+enum Shipped {
+    Unavailable,
+    KeyReused,
+    NotSubscribed,
+    PresenceFull(usize),
+    ChannelsFull(usize),
+    Other(String),
+}
+
+impl Serialize for Refusal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Shipped::from(self.clone()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Refusal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Shipped::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl From<Refusal> for Shipped {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unavailable => Self::Unavailable,
+            Refusal::KeyReused => Self::KeyReused,
+            Refusal::Rule(NOT_SUBSCRIBED) => Self::NotSubscribed,
+            Refusal::PresenceFull { limit } => Self::PresenceFull(limit),
+            Refusal::TooMany { what, limit, .. } if what == CHANNELS.0 => Self::ChannelsFull(limit),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<Shipped> for Refusal {
+    fn from(shipped: Shipped) -> Self {
+        match shipped {
+            Shipped::Unavailable => Self::Unavailable,
+            Shipped::KeyReused => Self::KeyReused,
+            Shipped::NotSubscribed => Self::Rule(NOT_SUBSCRIBED),
+            Shipped::PresenceFull(limit) => Self::PresenceFull { limit },
+            Shipped::ChannelsFull(limit) => Self::channels_full(limit),
+            Shipped::Other(text) => Self::Malformed(text),
+        }
+    }
 }

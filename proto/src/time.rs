@@ -4,8 +4,10 @@
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A point of monotonic time, in microseconds since an origin that the process chose at its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 pub struct Moment(u64);
 
 impl Moment {
@@ -21,10 +23,29 @@ impl Moment {
         self.0
     }
 
+    /// The same point of time in the monotonic time of another node, whose `here` was our `there`
+    /// at about the same time.
+    #[must_use]
+    pub const fn moved(self, shift: Shift) -> Self {
+        Self(self.0.saturating_add_signed(shift.0))
+    }
+
     /// The time from `earlier` until this moment; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// How far the monotonic time of this node is ahead of another node's, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shift(i64);
+
+impl Shift {
+    /// The shift of a node whose monotonic time was `theirs` when ours was `ours`.
+    #[must_use]
+    pub const fn between(theirs: Moment, ours: Moment) -> Self {
+        Self(ours.0.wrapping_sub(theirs.0).cast_signed())
     }
 }
 
@@ -46,7 +67,7 @@ impl Sub for Moment {
 }
 
 /// What a machine is told about the time when something happens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Now {
     /// Monotonic time: all timeouts, windows and rates.
     pub moment: Moment,

@@ -1,15 +1,16 @@
-//! What happens when a channel actor panics: it starts anew under a later epoch, with the
-//! subscribers that the relays still have; after too many panics it is left alone for a while.
+//! What happens when a channel actor panics: its slot is taken again, with what the successor and
+//! the relays have of it, and the channel goes on under a later epoch; after too many panics it is
+//! left alone for a while.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use proto::channel::Command;
 use proto::cluster::slot::Slot;
 use proto::{ChannelKey, Moment};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 
-use super::{Channels, Phase};
+use super::Channels;
+use super::slot::{Entry, Phase};
 
 /// Restarts of one channel within [`WINDOW`] before it is left alone.
 const RESTARTS_MAX: usize = 5;
@@ -58,7 +59,7 @@ impl Actor for ChannelSupervisor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let Message::Release(key) = message;
-        state.channels.restart(key).await;
+        state.channels.retake(Slot::of(&key));
         Ok(())
     }
 
@@ -76,7 +77,7 @@ impl Actor for ChannelSupervisor {
         };
         tracing::error!(app = %key.app, channel = ?key.channel, %error, "a channel failed");
         if state.may_restart(&key) {
-            state.channels.restart(key).await;
+            state.channels.retake(Slot::of(&key));
         } else {
             tracing::error!(app = %key.app, channel = ?key.channel, "it failed too often and is left alone for 30 s");
             myself.send_after(QUARANTINE, move || Message::Release(key));
@@ -108,22 +109,11 @@ impl Channels {
         Some(key)
     }
 
-    /// Starts a channel that is down with what the relays know of it. Until then commands are
-    /// refused as unavailable, so that none is applied to a channel that knows nobody.
-    async fn restart(&self, key: ChannelKey) {
-        let relay = &self.0.parts.relay;
-        let resync = relay
-            .resync(&key)
-            .await
-            .into_iter()
-            .map(|(joined, last)| Command::Resync { relay: relay.id().clone(), joined, last })
-            .collect();
-        let mut slot = self.slot(Slot::of(&key));
-        if let Some(entry) = slot.channels.get_mut(&key)
-            && matches!(entry.phase, Phase::Down)
-        {
-            let epoch = self.next_epoch(Some(entry.epoch));
-            *entry = self.start(&key, epoch, resync);
-        }
+    fn find(&self, actor: ActorId) -> Option<ChannelKey> {
+        let is_it = |entry: &Entry| matches!(&entry.phase, Phase::Running { actor: a, .. } if a.get_id() == actor);
+        Slot::all().find_map(|slot| {
+            let slot = self.slot(slot);
+            slot.channels.iter().find(|(_, entry)| is_it(entry)).map(|(key, _)| key.clone())
+        })
     }
 }

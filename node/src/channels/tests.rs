@@ -23,7 +23,7 @@ impl Channels {
         let Some(Entry { phase: Phase::Running { actor, .. }, .. }) = slot.channels.get(key) else {
             panic!("the channel is not alive");
         };
-        actor.cast(Message::Panic).unwrap();
+        actor.cast(channel::Message::Panic).unwrap();
     }
 }
 
@@ -49,13 +49,12 @@ async fn subscriber(node: &Node, name: &str) -> TcpStream {
     let socket = SocketId::from_random(random::bits());
     server.relay.attach(socket, outbox, Wire::Pusher).await;
     let joined = Joined { socket, role: Role::Subscriber(None) };
-    let join = Command::Join { relay: server.router.me().clone(), joined };
-    assert_eq!(server.router.ask(key(name), join, None).await, Ok(Reply::Done));
+    assert_eq!(server.relay.join(key(name), joined).await, Ok(Reply::Done));
     client
 }
 
 async fn publish(node: &Node, name: &str, text: &str) -> Option<(Position, usize)> {
-    let reply = node.server().router.ask(key(name), event(text), None).await.ok()?;
+    let reply = node.server().router.ask(key(name), event(text), None).answer().await.ok()?;
     let published = channel::published(reply).ok()?;
     Some((published.position?, published.subscribers))
 }
@@ -132,16 +131,16 @@ async fn channels_in_the_slot_of_the_quota_start_from_many_sides_at_once() {
     for name in names.take(20) {
         let joins = (0..8).map(|_| {
             let (server, key) = (Arc::clone(node.server()), key(&name));
-            tokio::task::spawn_blocking(move || {
+            tokio::spawn(async move {
                 let joined =
                     Joined { socket: SocketId::from_random(random::bits()), role: Role::Watcher };
                 let join = Command::Join { relay: server.router.me().clone(), joined };
-                server.router.channels().send(&key, join, None).map(drop)
+                server.router.ask(key, join, None)
             })
         });
         for join in joins.collect::<Vec<_>>() {
             let sent = timeout(Duration::from_secs(10), join).await.expect("nobody waits for ever");
-            assert_eq!(sent.unwrap(), Ok(()));
+            assert_eq!(sent.unwrap().answer().await, Ok(Reply::Done));
         }
     }
 }
@@ -153,10 +152,10 @@ async fn a_channel_that_panics_with_nobody_in_it_ends() {
     let node = Node::start(config, Source::default()).await.unwrap();
     publish(&node, "cache-room", "kept").await.unwrap();
     let channels = node.server().router.channels();
-    assert_eq!(channels.list(|_| true).len(), 1);
+    assert_eq!(channels.census().len(), 1);
     channels.inject_panic(&key("cache-room"));
     let gone = async {
-        while !channels.list(|_| true).is_empty() {
+        while !channels.census().is_empty() {
             sleep(Duration::from_millis(5)).await;
         }
     };

@@ -7,12 +7,12 @@ use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, Request};
 use proto::channel::{Command, Member, Reply, Summary};
+use proto::cluster::message::{ListQuery, Listed};
 use proto::event::Data;
 use proto::http::request::{ChannelsQuery, Info};
 use proto::{ChannelKey, ChannelName, Refusal};
 use serde_json::{Map, Value, json};
 
-use crate::channels::Listed;
 use crate::server::Server;
 
 use super::auth::{Authentic, authenticate};
@@ -33,17 +33,12 @@ pub(super) async fn list(
 ) -> Result<Answer, HttpError> {
     let Authentic { entry, query, .. } = authenticate(&server, &id, request).await?;
     let ChannelsQuery { prefix, info } = ChannelsQuery::parse(&query)?;
+    let query = ListQuery { app: entry.app.id.clone(), prefix };
     let mut channels = Map::new();
-    let is_asked = |key: &ChannelKey| {
-        let name = &key.channel;
-        key.app == entry.app.id && !name.kind().user && name.as_str().starts_with(&prefix)
-    };
-    for listed in server.router.channels().list(is_asked) {
-        if listed.subscribers > 0 {
-            let Listed { key, subscribers, members } = listed;
-            let summary = Summary { subscribers, members, cached: None };
-            channels.insert(key.channel.to_string(), counts(&summary, info).into());
-        }
+    for listed in server.router.list(query).await.map_err(Refusal::from)? {
+        let Listed { channel, subscribers, members } = listed;
+        let summary = Summary { subscribers, members, ..Summary::default() };
+        channels.insert(channel.to_string(), counts(&summary, info).into());
     }
     Ok(answer(&json!({ "channels": channels })))
 }
@@ -101,7 +96,7 @@ pub(super) async fn users(
     }
     let key = ChannelKey { app: entry.app.id.clone(), channel };
     let with_info = query.get("with_user_info") == Some("1");
-    let reply = server.router.ask(key, Command::Members, None).await.map_err(Refusal::from)?;
+    let reply = server.router.ask(key, Command::Members, None).answer().await.map_err(Refusal::from)?;
     let Reply::Members(members) = reply else {
         return Err(Refusal::Unavailable.into());
     };
@@ -136,7 +131,7 @@ async fn inspect(
     channel: ChannelName,
 ) -> Result<Summary, Refusal> {
     let key = ChannelKey { app: authentic.entry.app.id.clone(), channel };
-    match server.router.ask(key, Command::Inspect, None).await? {
+    match server.router.ask(key, Command::Inspect, None).answer().await? {
         Reply::Channel(summary) => Ok(summary),
         Reply::Refused(refusal) => Err(refusal),
         Reply::Done | Reply::Published(_) | Reply::Members(_) => Err(Refusal::Unavailable),

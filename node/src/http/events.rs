@@ -6,7 +6,8 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use proto::channel::{Command, Published, Reply};
+use proto::channel::{Command, Published};
+use proto::cluster::message::Ack;
 use proto::cluster::slot::StableHash;
 use proto::event::{Draft, Origin, Priority};
 use proto::http::request::{Info, Item, PublishRequest, check_key, legacy_event};
@@ -16,7 +17,7 @@ use proto::{App, ChannelKey, ChannelName, Refusal};
 use serde_json::{Map, Value, json};
 
 use crate::channel::published;
-use crate::router::RouteError;
+use crate::router::Asked;
 use crate::server::Server;
 
 use super::auth::{Authentic, authenticate};
@@ -26,8 +27,6 @@ use super::error::HttpError;
 const ACK: &str = "handbell-ack";
 /// The answer to a publish that asked for nothing: SDKs compare it with `{}`.
 const NOTHING: &str = "{}";
-/// What a single node reaches: the owner has given the event its place and sent it on its way.
-const SEQUENCED: &str = "sequenced";
 
 /// `POST /apps/{id}/events`.
 pub(super) async fn event(
@@ -37,10 +36,10 @@ pub(super) async fn event(
 ) -> Result<Response<Body>, HttpError> {
     let authentic = authenticate(&server, &id, request).await?;
     let request = PublishRequest::event(&authentic.body, &authentic.entry.app)?;
-    let answers = publish(&server, &authentic, &request).await?;
+    let (answers, ack) = publish(&server, &authentic, &request).await?;
     let item = &request.items[0];
     if item.info == Info::default() {
-        return Ok(acknowledged(StatusCode::OK, NOTHING));
+        return Ok(acknowledged(StatusCode::OK, ack, NOTHING));
     }
     let channels: Map<String, Value> = item
         .channels
@@ -48,7 +47,7 @@ pub(super) async fn event(
         .zip(&answers)
         .map(|(channel, published)| (channel.to_string(), info(item, channel, published)))
         .collect();
-    Ok(acknowledged(StatusCode::OK, json!({ "channels": channels }).to_string()))
+    Ok(acknowledged(StatusCode::OK, ack, json!({ "channels": channels }).to_string()))
 }
 
 /// `POST /apps/{id}/batch_events`.
@@ -59,9 +58,9 @@ pub(super) async fn batch(
 ) -> Result<Response<Body>, HttpError> {
     let authentic = authenticate(&server, &id, request).await?;
     let request = PublishRequest::batch(&authentic.body, &authentic.entry.app)?;
-    let answers = publish(&server, &authentic, &request).await?;
+    let (answers, ack) = publish(&server, &authentic, &request).await?;
     if request.items.iter().all(|item| item.info == Info::default()) {
-        return Ok(acknowledged(StatusCode::OK, NOTHING));
+        return Ok(acknowledged(StatusCode::OK, ack, NOTHING));
     }
     // An event of a batch has one channel.
     let infos: Vec<Value> = request
@@ -70,7 +69,7 @@ pub(super) async fn batch(
         .zip(&answers)
         .map(|(item, published)| info(item, &item.channels[0], published))
         .collect();
-    Ok(acknowledged(StatusCode::OK, json!({ "batch": infos }).to_string()))
+    Ok(acknowledged(StatusCode::OK, ack, json!({ "batch": infos }).to_string()))
 }
 
 /// `POST /apps/{id}/channels/{channel}/events`, deprecated since 2012 and still called.
@@ -82,16 +81,16 @@ pub(super) async fn legacy(
     let authentic = authenticate(&server, &id, request).await?;
     let Authentic { entry, query, body, .. } = &authentic;
     let request = legacy_event(&entry.app, &channel, query, body)?;
-    publish(&server, &authentic, &request).await?;
-    Ok(acknowledged(StatusCode::ACCEPTED, NOTHING))
+    let (_, ack) = publish(&server, &authentic, &request).await?;
+    Ok(acknowledged(StatusCode::ACCEPTED, ack, NOTHING))
 }
 
-fn acknowledged(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
+fn acknowledged(status: StatusCode, ack: Ack, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(ACK, HeaderValue::from_static(SEQUENCED));
+    headers.insert(ACK, HeaderValue::from_static(ack.word()));
     response
 }
 
@@ -100,42 +99,60 @@ async fn publish(
     server: &Server,
     authentic: &Authentic,
     request: &PublishRequest,
-) -> Result<Vec<Published>, HttpError> {
+) -> Result<(Vec<Published>, Ack), HttpError> {
     let Authentic { entry, headers, body, .. } = authentic;
-    check_ack(headers)?;
+    let ack = asked_ack(server, headers)?;
     let app = &entry.app;
     let count = request.publishes();
-    if let Err(error) = server.router.admit(app, Demand::Publishes(count)) {
+    if let Err(error) = server.quotas.admit(&app.id, Demand::Publishes(count)).await {
         entry.metrics.rate_limited("publishes");
         return Err(Refusal::from(error).into());
     }
     let key = idempotency_key(headers, request)?;
     if let Some(key) = &key {
         let fingerprint = fingerprint(&authentic.path, body);
-        server.router.claim(&app.id, key, fingerprint).map_err(Refusal::from)?;
+        server.router.claim(&app.id, key, fingerprint).await.map_err(Refusal::from)?;
     }
     // All are on their way, in order, before the first answer is waited for.
     let mut asked = Vec::with_capacity(count as usize);
     for (index, item) in (0..).zip(&request.items) {
         for channel in &item.channels {
-            asked.push(ask(server, app, (item, index), channel, key.as_deref()));
+            let item_key = key.as_ref().map(|key| (key.as_str(), index));
+            asked.push(ask(server, (app, channel), item, (item_key, ack)));
         }
     }
-    let mut answers = Vec::with_capacity(asked.len());
-    for answer in asked {
-        answers.push(published(answer.await.map_err(Refusal::from)?)?);
-    }
     entry.metrics.published_rest.increment(u64::from(count));
-    Ok(answers)
+    if ack == Some(Ack::Accepted) {
+        return Ok((accepted(asked), Ack::Accepted));
+    }
+    let (mut answers, mut reached) = (Vec::with_capacity(asked.len()), Ack::Replicated);
+    for asked in asked {
+        let (reply, ack) = asked.acknowledged().await.map_err(Refusal::from)?;
+        answers.push(published(reply)?);
+        reached = reached.min(ack);
+    }
+    Ok((answers, reached))
+}
+
+/// Sends publishes on their way; what becomes of them is only logged.
+fn accepted(asked: Vec<Asked>) -> Vec<Published> {
+    let count = asked.len();
+    tokio::spawn(async move {
+        for asked in asked {
+            if let Err(error) = asked.answer().await {
+                tracing::warn!(%error, "a publish that was accepted was not sequenced");
+            }
+        }
+    });
+    vec![Published::default(); count]
 }
 
 fn ask(
     server: &Server,
-    app: &App,
-    (item, index): (&Item, u32),
-    channel: &ChannelName,
-    key: Option<&str>,
-) -> impl Future<Output = Result<Reply, RouteError>> + use<> {
+    (app, channel): (&App, &ChannelName),
+    item: &Item,
+    (item_key, ack): (Option<(&str, u32)>, Option<Ack>),
+) -> Asked {
     let channel = ChannelKey { app: app.id.clone(), channel: channel.clone() };
     let draft = Draft {
         id: server.event_id(),
@@ -144,9 +161,11 @@ fn ask(
         ttl_seconds: 0,
         priority: Priority::default(),
     };
-    let item =
-        key.map(|key| ItemKey { channel: channel.clone(), key: key.to_owned(), item: index });
-    server.router.ask(channel, Command::Publish(draft), item)
+    let item = item_key.map(|(key, item)| {
+        let (channel, key) = (channel.clone(), key.to_owned());
+        ItemKey { channel, key, item }
+    });
+    server.router.ask_for(channel, Command::Publish(draft), item, ack)
 }
 
 fn info(item: &Item, channel: &ChannelName, published: &Published) -> Value {
@@ -161,16 +180,25 @@ fn info(item: &Item, channel: &ChannelName, published: &Published) -> Value {
 }
 
 /// A level that is asked for by name is met or refused, never quietly lowered.
-fn check_ack(headers: &HeaderMap) -> Result<(), HttpError> {
-    match headers.get(ACK).map(|level| level.as_bytes()) {
-        None | Some(b"accepted" | b"sequenced") => Ok(()),
-        Some(b"replicated") => Err(HttpError::unavailable(
+fn asked_ack(server: &Server, headers: &HeaderMap) -> Result<Option<Ack>, HttpError> {
+    let level = match headers.get(ACK).map(|level| level.as_bytes()) {
+        None => return Ok(None),
+        Some(b"accepted") => Ack::Accepted,
+        Some(b"sequenced") => Ack::Sequenced,
+        Some(b"replicated") => Ack::Replicated,
+        Some(_) => {
+            return Err(HttpError::bad_request(
+                "the Handbell-Ack header is accepted, sequenced or replicated",
+            ));
+        }
+    };
+    let is_alone = server.router.view().is_none_or(|view| view.members().len() < 2);
+    if level == Ack::Replicated && is_alone {
+        return Err(HttpError::unavailable(
             "a single node cannot reach `replicated`: there is no second node to hold the event",
-        )),
-        Some(_) => Err(HttpError::bad_request(
-            "the Handbell-Ack header is accepted, sequenced or replicated",
-        )),
+        ));
     }
+    Ok(Some(level))
 }
 
 fn idempotency_key(

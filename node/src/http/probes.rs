@@ -19,10 +19,10 @@ pub(super) async fn alive() -> &'static str {
 
 /// `GET /ready`, `/up` and `/accept-traffic`: whether new clients should come here.
 pub(super) async fn ready(State(server): State<Arc<Server>>) -> (StatusCode, &'static str) {
-    if server.is_draining() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else {
+    if server.is_ready() {
         (StatusCode::OK, "OK")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     }
 }
 

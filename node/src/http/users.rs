@@ -44,7 +44,7 @@ async fn end_connections(
     let user = UserId::parse(user).map_err(Refusal::from)?;
     let channel = ChannelName::of_user(&user);
     let key = ChannelKey { app: app.clone(), channel };
-    server.router.ask(key, Command::Terminate, None).await.map_err(Refusal::from)?;
+    server.router.ask(key, Command::Terminate, None).answer().await.map_err(Refusal::from)?;
     Ok(answer(&json!({})))
 }
 
@@ -55,6 +55,7 @@ pub(super) async fn connections(
     request: Request<Body>,
 ) -> Result<impl IntoResponse, HttpError> {
     let authentic = authenticate(&server, &id, request).await?;
-    let open = server.router.channels().connections(&authentic.entry.app.id);
+    let app = &authentic.entry.app.id;
+    let open = server.quotas.connections(app).await.map_err(Refusal::from)?;
     Ok(answer(&json!({ "connections": open })))
 }

@@ -16,6 +16,9 @@ pub struct RelayMetrics {
     clock: Clock,
     fanout: Histogram,
     latency: Histogram,
+    skipped: Counter,
+    holes: Counter,
+    gaps: Counter,
     apps: HashMap<AppId, AppCounters>,
 }
 
@@ -42,6 +45,9 @@ impl RelayMetrics {
             clock,
             fanout: metrics.histogram("handbell_fanout_size", &[]),
             latency,
+            skipped: metrics.counter("handbell_deliveries_skipped_total", &[]),
+            holes: metrics.counter("handbell_delivery_holes_total", &[]),
+            gaps: metrics.counter("handbell_delivery_gaps_total", &[]),
             apps: HashMap::new(),
         }
     }
@@ -54,6 +60,27 @@ impl RelayMetrics {
         let counters = self.of(app);
         counters.delivered.increment(sent as u64);
         counters.sent_bytes.increment(bytes as u64);
+    }
+
+    /// Time.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// A publication came again, or from an owner that has been succeeded.
+    pub fn skipped(&self) {
+        self.skipped.increment(1);
+    }
+
+    /// A publication came before one that is missing.
+    pub fn hole(&self) {
+        self.holes.increment(1);
+    }
+
+    /// Publications were lost, and the subscribers are told so.
+    pub fn gap(&self) {
+        self.gaps.increment(1);
     }
 
     /// A connection could not keep up.

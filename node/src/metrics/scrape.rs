@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::apps::Apps;
 use crate::channels::Channels;
+use crate::quotas::Quotas;
 use crate::webhook::Webhooks;
 
 use super::Metrics;
@@ -18,6 +19,8 @@ pub struct Scrape {
     pub apps: Apps,
     /// The channel table.
     pub channels: Channels,
+    /// What apps use.
+    pub quotas: Quotas,
     /// What waits to be delivered.
     pub webhooks: Webhooks,
 }
@@ -54,13 +57,13 @@ impl Scrape {
             }
             members.insert(entry.app.id.to_string(), 0.0);
         }
-        for channel in self.channels.list(|_| true) {
-            let app = channel.key.app.to_string();
+        for (key, subscribers, members_of) in self.channels.census() {
+            let app = key.app.to_string();
             let total =
-                totals.entry((app.clone(), channel.key.channel.kind().label())).or_default();
+                totals.entry((app.clone(), key.channel.kind().label())).or_default();
             total.channels += 1.0;
-            total.subscriptions += channel.subscribers as f64;
-            *members.entry(app).or_default() += channel.members as f64;
+            total.subscriptions += subscribers as f64;
+            *members.entry(app).or_default() += members_of as f64;
         }
         for ((app, kind), total) in &totals {
             let labels = [("app_id", app.as_str()), ("type", *kind)];
@@ -77,7 +80,7 @@ impl Scrape {
         for entry in self.apps.all() {
             let id = &entry.app.id;
             let labels = [("app_id", id.as_str()), ("transport", "pusher")];
-            let open = f64::from(self.channels.connections(id));
+            let open = f64::from(self.quotas.open(id));
             self.metrics.gauge("handbell_connections", &labels).set(open);
         }
     }

@@ -5,18 +5,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use indexmap::IndexMap;
-use proto::channel::{Delivery, Joined, Role, Welcome};
+use proto::channel::{Command, Delivery, Joined, Part, Resumed, Role, Welcome};
+use proto::cluster::slot::{SLOTS, Slot};
 use proto::door::Signal;
+use proto::event::Publication;
 use proto::pusher::code::CloseCode;
+use proto::relay::{Local, Verdict};
 use proto::wire::Wire;
-use proto::{ChannelKey, Position, SocketId};
+use proto::{ChannelKey, RelayId, SocketId};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 use crate::metrics::RelayMetrics;
 use crate::outbox::{Full, Outbox};
-use crate::router::Router;
+use crate::router::{Asked, Router};
 
 use super::{Index, ToShard};
 
@@ -43,7 +45,8 @@ pub struct Shard {
     router: Router,
     metrics: RelayMetrics,
     connections: HashMap<SocketId, Connection>,
-    channels: HashMap<ChannelKey, Local>,
+    /// By slot, so that a claim of a few slots does not look at all channels.
+    channels: Box<[HashMap<ChannelKey, Local<Sink>>]>,
     /// Frames given to outboxes in the last batch.
     delivered: usize,
     /// Whether more than one message was taken at once: then frames are gathered and leave together.
@@ -61,30 +64,11 @@ struct Connection {
     is_closing: bool,
 }
 
-/// A channel's connections in this shard.
-#[derive(Debug, Default)]
-struct Local {
-    last: Position,
-    subscribers: IndexMap<SocketId, Subscriber>,
-    /// Connections here in another role: signed in as, or watching, this channel's user.
-    others: IndexMap<SocketId, Vec<Role>>,
-}
-
+/// Where a subscriber's frames go, and in which form.
 #[derive(Debug)]
-struct Subscriber {
+struct Sink {
     outbox: Arc<Outbox>,
     wire: Wire,
-    role: Role,
-}
-
-impl Local {
-    fn add_other(&mut self, socket: SocketId, role: Role) {
-        let roles = self.others.entry(socket).or_default();
-        // A join that was repeated is welcomed twice.
-        if !roles.contains(&role) {
-            roles.push(role);
-        }
-    }
 }
 
 impl Shard {
@@ -97,7 +81,7 @@ impl Shard {
             router,
             metrics,
             connections: HashMap::new(),
-            channels: HashMap::new(),
+            channels: (0..SLOTS).map(|_| HashMap::new()).collect(),
             delivered: 0,
             is_gathering: false,
             unflushed: Vec::new(),
@@ -135,9 +119,17 @@ impl Shard {
                 self.connections.insert(socket, connection);
             }
             ToShard::Detach { socket } => self.detach(socket),
-            ToShard::Deliver { key, delivery } => self.deliver(key, &delivery),
-            // An asker that is gone needs no answer.
-            ToShard::Resync { key, reply } => drop(reply.send(self.resync(&key))),
+            // Someone who asked and is gone has left by another message.
+            ToShard::Join { key, joined, reply } => drop(reply.send(self.join(key, joined))),
+            ToShard::Refused { key, joined } => self.refused(&key, &joined),
+            ToShard::Unsubscribe { key, socket, reply } => {
+                drop(reply.send(self.unsubscribe(key, socket)));
+            }
+            ToShard::Deliver { key, delivery } => self.deliver(&key, &delivery),
+            ToShard::Gather { slots, to, reply } => {
+                self.gather(&slots, &to);
+                let _ = reply.send(());
+            }
             ToShard::Drain { connections, reply } => drop(reply.send(self.drain(connections))),
             #[cfg(test)]
             ToShard::Panic => panic!("a fault injected by a test"),
@@ -155,86 +147,172 @@ impl Shard {
                 self.router.leave(key, socket);
             }
         }
-        self.channels.clear();
+        self.channels.iter_mut().for_each(HashMap::clear);
     }
 
     fn drain(&mut self, connections: usize) -> usize {
         let open = self.connections.values_mut().filter(|connection| !connection.is_closing);
         for connection in open.take(connections) {
-            let close = CloseCode::Reconnect.because("the server is going away; reconnect");
-            connection.outbox.signal(Signal::Close(close));
-            connection.is_closing = true;
+            connection.close("the server is going away; reconnect");
         }
         self.connections.len()
     }
 
-    fn deliver(&mut self, key: ChannelKey, delivery: &Delivery) {
+    /// Notes that a connection wants to be in a channel and asks the owner. From here on the owner
+    /// hears of the connection in every resync, so that no change of owner can lose it.
+    fn join(&mut self, key: ChannelKey, joined: Joined) -> Asked {
+        let Some(connection) = self.connections.get_mut(&joined.socket) else {
+            return Asked::unavailable();
+        };
+        connection.channels.insert(key.clone());
+        self.index.add(&key, self.number);
+        self.channels[Slot::of(&key).index()].entry(key.clone()).or_default().join(joined.clone());
+        let relay = self.router.me().clone();
+        self.router.ask(key, Command::Join { relay, joined }, None)
+    }
+
+    fn refused(&mut self, key: &ChannelKey, joined: &Joined) {
+        if let Some(local) = self.local(key) {
+            local.refuse(joined);
+            self.forget_if_unused(key, joined.socket);
+            // The owner may have heard of it in a resync in the meantime.
+            let relay = self.router.me().clone();
+            let socket = joined.socket;
+            self.router.tell(key.clone(), Command::Unsubscribe { relay, socket });
+        }
+    }
+
+    fn unsubscribe(&mut self, key: ChannelKey, socket: SocketId) -> Asked {
+        if let Some(local) = self.local(&key) {
+            local.unsubscribe(socket);
+            self.forget_if_unused(&key, socket);
+        }
+        let relay = self.router.me().clone();
+        self.router.ask(key, Command::Unsubscribe { relay, socket }, None)
+    }
+
+    /// Says to the claimant of slots what is here of their channels.
+    fn gather(&self, slots: &[Slot], to: &RelayId) {
+        #[allow(clippy::cast_possible_truncation)] // At most SHARDS_MAX.
+        let part = Part { index: self.number as u32, of: self.index.shards_total() as u32 };
+        for slot in slots {
+            for (key, local) in &self.channels[slot.index()] {
+                let now = self.metrics.clock().moment();
+                let resync = local.resync(self.router.me().clone(), part, now);
+                self.router.resync(to, key.clone(), resync);
+            }
+        }
+    }
+
+    fn deliver(&mut self, key: &ChannelKey, delivery: &Delivery) {
         match delivery {
             Delivery::Welcome { joined, welcome } => self.welcome(key, joined, welcome, delivery),
-            Delivery::Farewell { socket } => self.forget_subscriber(&key, *socket),
-            Delivery::Published(publication) => {
-                let except = publication.draft.origin.except();
-                let Some(local) = self.channels.get_mut(&key) else {
-                    return;
-                };
-                // What an earlier ownership has delivered is not delivered again.
-                if publication.position <= local.last {
-                    return;
+            Delivery::Published(publication) => self.published(key, publication, delivery),
+            Delivery::MemberAdded { member, except } => {
+                if self.local(key).is_some_and(|local| local.member_added(member)) {
+                    self.tell_subscribers(key, delivery, Some(*except));
                 }
-                local.last = publication.position;
-                let (sent, bytes) = self.tell_subscribers(&key, delivery, except);
+            }
+            Delivery::MemberRemoved { user } => {
+                if self.local(key).is_some_and(|local| local.member_removed(user)) {
+                    self.tell_subscribers(key, delivery, None);
+                }
+            }
+            Delivery::SubscriptionCount(_) => {
+                self.tell_subscribers(key, delivery, None);
+            }
+            Delivery::Online(is_online) => self.tell_watchers(key, *is_online),
+            Delivery::Terminate => self.terminate(key),
+            Delivery::Resumed(resumed) => self.resumed(key, resumed),
+        }
+    }
+
+    fn published(
+        &mut self,
+        key: &ChannelKey,
+        publication: &Arc<Publication>,
+        delivery: &Delivery,
+    ) {
+        let Some(local) = self.local(key) else {
+            return;
+        };
+        match local.publish(publication) {
+            Verdict::Deliver => {
+                let except = publication.draft.origin.except();
+                let (sent, bytes) = self.tell_subscribers(key, delivery, except);
                 self.delivered += sent;
                 self.metrics.published(&key.app, sent, bytes, publication.accepted);
             }
-            Delivery::MemberAdded { except, .. } => {
-                self.tell_subscribers(&key, delivery, Some(*except));
+            Verdict::Repeat | Verdict::Waiting => self.metrics.skipped(),
+            Verdict::Hole => {
+                self.metrics.hole();
+                tracing::warn!(channel = ?key.channel, "publications are missing; the owner is asked");
+                let to = self.router.owner(Slot::of(key));
+                if let Some(to) = to {
+                    self.gather(&[Slot::of(key)], &to);
+                }
             }
-            Delivery::MemberRemoved { .. } | Delivery::SubscriptionCount(_) => {
-                self.tell_subscribers(&key, delivery, None);
+        }
+    }
+
+    /// The channel goes on, under a new owner or after a loss: members that came and went meanwhile
+    /// are announced. A loss of publications is never hidden: a door that cannot say so closes.
+    fn resumed(&mut self, key: &ChannelKey, resumed: &Resumed) {
+        let Some(local) = self.local(key) else {
+            return;
+        };
+        let changes = local.resumed(resumed);
+        for user in changes.removed {
+            self.tell_subscribers(key, &Delivery::MemberRemoved { user }, None);
+        }
+        for member in changes.added {
+            let except = SocketId::from_random(0);
+            self.tell_subscribers(key, &Delivery::MemberAdded { member, except }, None);
+        }
+        if changes.is_gap {
+            self.gap(key);
+        }
+        self.tell_watchers(key, resumed.is_online);
+    }
+
+    fn gap(&mut self, key: &ChannelKey) {
+        self.metrics.gap();
+        tracing::warn!(channel = ?key.channel, "publications are lost; subscribers are told to reconnect");
+        let Some(local) = self.channels[Slot::of(key).index()].get(key) else {
+            return;
+        };
+        for (socket, _) in local.subscribers() {
+            if let Some(connection) = self.connections.get_mut(socket) {
+                connection.close("events of a channel were lost; reconnect");
             }
-            Delivery::Online(is_online) => self.tell_watchers(&key, *is_online),
-            Delivery::Terminate => self.terminate(&key),
         }
     }
 
     fn welcome(
         &mut self,
-        key: ChannelKey,
+        key: &ChannelKey,
         joined: &Joined,
         welcome: &Welcome,
         delivery: &Delivery,
     ) {
         let socket = joined.socket;
-        let Some(connection) = self.connections.get_mut(&socket) else {
+        let Some(connection) = self.connections.get(&socket) else {
             // It went away while it was being welcomed.
-            self.index.remove(&key, self.number);
-            self.router.leave(key, socket);
+            self.router.leave(key.clone(), socket);
             return;
         };
-        let local = self.channels.entry(key.clone()).or_default();
-        local.last = local.last.max(welcome.position);
         let (outbox, wire) = (Arc::clone(&connection.outbox), connection.wire);
-        let was_counted = !connection.channels.insert(key.clone());
-        if was_counted {
-            self.index.remove(&key, self.number);
+        let sink = Sink { outbox: Arc::clone(&outbox), wire };
+        let is_new = self.local(key).is_some_and(|local| local.welcome(joined, welcome, sink));
+        if !is_new {
+            return;
         }
-        let encoded = wire.encode(&key.channel, delivery);
-        match &joined.role {
-            Role::Subscriber(_) => {
-                let role = joined.role.clone();
-                let subscriber = Subscriber { outbox: Arc::clone(&outbox), wire, role };
-                // As what it came first holds, as in the channel's roster.
-                local.subscribers.entry(socket).or_insert(subscriber);
-            }
-            Role::SignedIn => local.add_other(socket, Role::SignedIn),
-            Role::Watcher => {
-                local.add_other(socket, Role::Watcher);
-                if let Some(user) = key.channel.user() {
-                    outbox.signal(Signal::Watched { user, is_online: welcome.is_online });
-                }
-            }
+        if joined.role == Role::Watcher
+            && let Some(user) = key.channel.user()
+        {
+            outbox.signal(Signal::Watched { user, is_online: welcome.is_online });
         }
-        if let Some(frame) = encoded
+        if let Some(frame) = wire.encode(&key.channel, delivery)
             && outbox.push(frame) == Ok(true)
         {
             self.unflushed.push(outbox);
@@ -247,23 +325,21 @@ impl Shard {
         delivery: &Delivery,
         except: Option<SocketId>,
     ) -> (usize, usize) {
-        let Some(local) = self.channels.get(key) else {
+        let Some(local) = self.channels[Slot::of(key).index()].get(key) else {
             return (0, 0);
         };
         let mut encoded: [Option<Option<Bytes>>; Wire::COUNT] = [const { None }; Wire::COUNT];
         let (mut sent, mut bytes) = (0, 0);
-        for (socket, subscriber) in &local.subscribers {
+        for (socket, Sink { outbox, wire }) in local.subscribers() {
             if except == Some(*socket) {
                 continue;
             }
-            let wire = subscriber.wire;
             let frame = encoded[wire.index()]
                 .get_or_insert_with(|| wire.encode(&key.channel, delivery))
                 .clone();
             if let Some(frame) = frame {
                 sent += 1;
                 bytes += frame.len();
-                let outbox = &subscriber.outbox;
                 let given = if self.is_gathering {
                     outbox.push(frame).map(|is_first| {
                         if is_first {
@@ -281,58 +357,28 @@ impl Shard {
         (sent, bytes)
     }
 
-    fn tell_watchers(&self, key: &ChannelKey, is_online: bool) {
-        let Some(user) = key.channel.user() else {
+    fn tell_watchers(&mut self, key: &ChannelKey, is_online: bool) {
+        let is_news = self.local(key).is_some_and(|local| local.online(is_online));
+        let Some(user) = key.channel.user().filter(|_| is_news) else {
             return;
         };
-        for socket in self.in_role(key, &Role::Watcher) {
-            if let Some(connection) = self.connections.get(&socket) {
-                let user = user.clone();
-                connection.outbox.signal(Signal::Watched { user, is_online });
-            }
+        for outbox in self.in_role(key, &Role::Watcher) {
+            let user = user.clone();
+            outbox.signal(Signal::Watched { user, is_online });
         }
     }
 
     fn terminate(&self, key: &ChannelKey) {
-        for socket in self.in_role(key, &Role::SignedIn) {
-            if let Some(connection) = self.connections.get(&socket) {
-                connection.outbox.signal(Signal::Terminated);
-            }
+        for outbox in self.in_role(key, &Role::SignedIn) {
+            outbox.signal(Signal::Terminated);
         }
     }
 
-    fn in_role(&self, key: &ChannelKey, role: &Role) -> Vec<SocketId> {
-        let others = self.channels.get(key).map(|local| &local.others);
-        let chosen = others.into_iter().flatten().filter(|(_, roles)| roles.contains(role));
-        chosen.map(|(socket, _)| *socket).collect()
-    }
-
-    fn resync(&self, key: &ChannelKey) -> (Vec<Joined>, Position) {
-        let Some(local) = self.channels.get(key) else {
-            return (Vec::new(), Position::default());
-        };
-        let subscribers = local.subscribers.iter().map(|(&socket, subscriber)| {
-            let role = subscriber.role.clone();
-            Joined { socket, role }
-        });
-        let others = local.others.iter().flat_map(|(&socket, roles)| {
-            roles.iter().cloned().map(move |role| Joined { socket, role })
-        });
-        (subscribers.chain(others).collect(), local.last)
-    }
-
-    fn forget_subscriber(&mut self, key: &ChannelKey, socket: SocketId) {
-        let Some(local) = self.channels.get_mut(key) else {
-            return;
-        };
-        if local.subscribers.swap_remove(&socket).is_none() || local.others.contains_key(&socket) {
-            return;
-        }
-        if let Some(connection) = self.connections.get_mut(&socket) {
-            connection.channels.remove(key);
-        }
-        self.index.remove(key, self.number);
-        self.forget_if_empty(key);
+    fn in_role(&self, key: &ChannelKey, role: &Role) -> Vec<&Outbox> {
+        let local = self.channels[Slot::of(key).index()].get(key);
+        let sockets = local.map(|local| local.in_role(role)).unwrap_or_default();
+        let connections = sockets.iter().filter_map(|socket| self.connections.get(socket));
+        connections.map(|connection| &*connection.outbox).collect()
     }
 
     fn detach(&mut self, socket: SocketId) {
@@ -340,20 +386,38 @@ impl Shard {
             return;
         };
         for key in connection.channels {
-            if let Some(local) = self.channels.get_mut(&key) {
-                local.subscribers.swap_remove(&socket);
-                local.others.swap_remove(&socket);
+            if let Some(local) = self.local(&key) {
+                local.leave(socket);
+                self.forget_if_unused(&key, socket);
             }
-            self.index.remove(&key, self.number);
-            self.forget_if_empty(&key);
             self.router.leave(key, socket);
         }
     }
 
-    fn forget_if_empty(&mut self, key: &ChannelKey) {
-        let local = self.channels.get(key);
-        if local.is_some_and(|local| local.subscribers.is_empty() && local.others.is_empty()) {
-            self.channels.remove(key);
+    fn local(&mut self, key: &ChannelKey) -> Option<&mut Local<Sink>> {
+        self.channels[Slot::of(key).index()].get_mut(key)
+    }
+
+    fn forget_if_unused(&mut self, key: &ChannelKey, socket: SocketId) {
+        let slot = &mut self.channels[Slot::of(key).index()];
+        let Some(local) = slot.get(key) else {
+            return;
+        };
+        if !local.has(socket)
+            && let Some(connection) = self.connections.get_mut(&socket)
+        {
+            connection.channels.remove(key);
         }
+        if local.is_unused() {
+            slot.remove(key);
+            self.index.remove(key, self.number);
+        }
+    }
+}
+
+impl Connection {
+    fn close(&mut self, reason: &'static str) {
+        self.outbox.signal(Signal::Close(CloseCode::Reconnect.because(reason)));
+        self.is_closing = true;
     }
 }

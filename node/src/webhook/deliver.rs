@@ -69,12 +69,12 @@ impl Client {
         Self { global: http(Reach::Global), any: http(Reach::Any) }
     }
 
-    /// Posts a body, signed.
+    /// Posts a body, signed, with the ids of the events in it.
     pub(super) async fn post(
         &self,
         app: &App,
         webhook: &Webhook,
-        body: &str,
+        (ids, body): (&str, &str),
     ) -> Result<(), DeliveryError> {
         let reach = if webhook.allow_private_address { Reach::Any } else { Reach::Global };
         let uri: Uri = check_url(&webhook.url, reach)?;
@@ -82,7 +82,8 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, concat!("handbell/", env!("CARGO_PKG_VERSION")))
             .header("X-Pusher-Key", &app.key)
-            .header("X-Pusher-Signature", signature(app, body));
+            .header("X-Pusher-Signature", signature(app, body))
+            .header("Handbell-Event-Ids", ids);
         for (name, value) in &webhook.headers {
             request = request.header(name, value.expose());
         }

@@ -1,10 +1,12 @@
 //! The events that wait for one webhook address.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
+
+use super::Ticket;
 
 /// Events in one request at most.
 const BATCH: usize = 100;
@@ -14,6 +16,10 @@ const BATCH: usize = 100;
 pub(super) struct Pending {
     /// When it happened.
     pub(super) unix_ms: u64,
+    /// Which one it is, however often it is told.
+    pub(super) id: String,
+    /// Held until every webhook has it, if the channel waits for that.
+    pub(super) _ticket: Option<Arc<Ticket>>,
     /// Its final form.
     pub(super) event: Box<RawValue>,
 }

@@ -70,7 +70,9 @@ async fn deliver(
         return true;
     };
     let (count, time_ms) = (batch.len() as u64, first.unix_ms);
-    let events: Vec<_> = batch.into_iter().map(|pending| pending.event).collect();
+    let ids: Vec<&str> = batch.iter().map(|pending| pending.id.as_str()).collect();
+    let ids = ids.join(",");
+    let events: Vec<_> = batch.iter().map(|pending| pending.event.clone()).collect();
     let body = body(time_ms, &events);
     let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
     loop {
@@ -82,7 +84,7 @@ async fn deliver(
             return false;
         };
         let attempt = Instant::now();
-        let outcome = client.post(&entry.app, webhook, &body).await;
+        let outcome = client.post(&entry.app, webhook, (&ids, &body)).await;
         entry.metrics.webhook_took(attempt.elapsed().as_secs_f64());
         let Err(error) = outcome else {
             entry.metrics.webhook("delivered", count);

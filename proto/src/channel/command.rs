@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Draft, Publication};
 use crate::http::webhook::Edge;
 use crate::name::{RelayId, SocketId, UserId};
@@ -11,7 +13,7 @@ use crate::refusal::Refusal;
 use super::Settings;
 
 /// A user in a presence channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Member {
     /// Who.
     pub user: UserId,
@@ -20,7 +22,7 @@ pub struct Member {
 }
 
 /// As what a connection joins a channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Role {
     /// Gets the publications. In a presence channel it is a member.
     Subscriber(Option<Arc<Member>>),
@@ -31,7 +33,7 @@ pub enum Role {
 }
 
 /// One connection in one channel, as its relay knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Joined {
     /// The connection.
     pub socket: SocketId,
@@ -40,7 +42,7 @@ pub struct Joined {
 }
 
 /// What a channel is asked to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Command {
     /// A connection joins in a role.
     Join {
@@ -63,15 +65,8 @@ pub enum Command {
         /// Who left.
         socket: SocketId,
     },
-    /// A relay lists its connections in this channel, to an owner that may know none of them.
-    Resync {
-        /// The relay.
-        relay: RelayId,
-        /// All its connections in this channel.
-        joined: Vec<Joined>,
-        /// The last publication that it delivered.
-        last: Position,
-    },
+    /// Relays say what they have of this channel, to an owner that may know less, or more.
+    Resync(Vec<Resync>),
     /// A relay is gone with all its connections.
     RelayLost {
         /// The relay.
@@ -87,12 +82,59 @@ pub enum Command {
     Members,
     /// The app's configuration changed.
     Configure(Settings),
+    /// The application has been told of the edge of this number, or it was given up.
+    Told {
+        /// The number.
+        number: u64,
+    },
     /// A deadline has come: see [`Channel::deadline`](super::Channel::deadline).
     Tick,
 }
 
+impl Command {
+    /// Whether it can change what another node would have to know to take the channel over.
+    #[must_use]
+    pub const fn is_change(&self) -> bool {
+        !matches!(self, Self::Terminate | Self::Inspect | Self::Members)
+    }
+}
+
+/// What one part of a relay has of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Resync {
+    /// The relay.
+    pub relay: RelayId,
+    /// For which of its connections the lists are complete.
+    pub part: Part,
+    /// Connections that were welcomed.
+    pub joined: Vec<Joined>,
+    /// Connections whose welcome has not come yet.
+    pub joining: Vec<Joined>,
+    /// The last publication that was delivered.
+    pub last: Position,
+    /// The last few publications as they were delivered: an owner that took over may lack them.
+    pub tail: Vec<Arc<Publication>>,
+}
+
+/// A share of a relay's connections: those whose spread leaves `index` when divided by `of`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Part {
+    /// Which share.
+    pub index: u32,
+    /// How many shares there are.
+    pub of: u32,
+}
+
+impl Part {
+    /// Whether a connection belongs to this share.
+    #[must_use]
+    pub const fn has(self, socket: SocketId) -> bool {
+        socket.spread() % self.of as u64 == self.index as u64
+    }
+}
+
 /// What a channel answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Reply {
     /// Done; the particulars travel through the relay, in order with the publications.
     Done,
@@ -107,7 +149,7 @@ pub enum Reply {
 }
 
 /// The answer to a publish.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Published {
     /// The place of the publication; none if nobody could ever see it and it was not stored.
     pub position: Option<Position>,
@@ -118,12 +160,14 @@ pub struct Published {
 }
 
 /// The state of a channel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Summary {
     /// Connections subscribed.
     pub subscribers: usize,
     /// Distinct members of a presence channel.
     pub members: usize,
+    /// The last publication; none if the channel is not alive.
+    pub position: Option<Position>,
     /// The remembered event of a cache channel and the seconds for which it is still remembered.
     pub cached: Option<(Arc<Publication>, u32)>,
 }
@@ -143,7 +187,7 @@ pub enum Effect {
 }
 
 /// What a channel says to the connections of one relay. It is encoded there, once per wire format.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Delivery {
     /// To one connection: it is in.
     Welcome {
@@ -151,11 +195,6 @@ pub enum Delivery {
         joined: Joined,
         /// What it needs to know to begin.
         welcome: Arc<Welcome>,
-    },
-    /// To one connection: it is no longer a subscriber, as it asked.
-    Farewell {
-        /// Who left.
-        socket: SocketId,
     },
     /// To all subscribers but the one excepted by its origin.
     Published(Arc<Publication>),
@@ -177,10 +216,23 @@ pub enum Delivery {
     Online(bool),
     /// To all connections signed in as the user of this channel: close.
     Terminate,
+    /// To a relay that said what it has: everything it lacked has been sent before this.
+    Resumed(Arc<Resumed>),
+}
+
+/// How a channel goes on for a relay.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Resumed {
+    /// The last publication. A relay that has delivered less has lost something.
+    pub position: Position,
+    /// Members of a presence channel by user id.
+    pub members: Option<Vec<Arc<Member>>>,
+    /// Whether the user of the channel is signed in anywhere.
+    pub is_online: bool,
 }
 
 /// What a connection is told when it joins.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Welcome {
     /// The last publication before the join; the connection gets everything after it.
     pub position: Position,
@@ -195,7 +247,7 @@ pub struct Welcome {
 }
 
 /// What a cache channel remembers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Cached {
     /// Its last published event.
     Hit(Arc<Publication>),

@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use crate::time::Moment;
+use serde::{Deserialize, Serialize};
+
+use crate::time::{Moment, Shift};
 
 const EVERY: Duration = Duration::from_secs(5);
 const EVERY_CHANGE_UP_TO: usize = 100;
 
 /// What was told last, and what is still to be told.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct CountNotice {
     told_at: Option<Moment>,
     due: Option<Moment>,
@@ -32,6 +34,12 @@ impl CountNotice {
     #[must_use]
     pub(super) const fn deadline(&self) -> Option<Moment> {
         self.due
+    }
+
+    /// Translates from another node's time.
+    pub(super) fn rebase(&mut self, shift: Shift) {
+        self.told_at = self.told_at.map(|at| at.moved(shift));
+        self.due = self.due.map(|at| at.moved(shift));
     }
 
     /// True if a count that was held back is to be told now.

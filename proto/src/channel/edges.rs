@@ -3,25 +3,66 @@
 //! Going is held back for three seconds and cancelled by a return, together with the coming that
 //! would have followed, so that a reload of a page is not an event (as Pusher does).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::http::webhook::Happening;
+use serde::{Deserialize, Serialize};
+
+use crate::http::webhook::{EdgeId, Happening};
 use crate::name::UserId;
-use crate::time::{Moment, earliest};
+use crate::position::Epoch;
+use crate::time::{Moment, Shift, earliest};
 
 /// How long `channel_vacated` and `member_removed` are held back.
 pub const HELD_BACK_FOR: Duration = Duration::from_secs(3);
 /// Members whose leaving one channel holds back; beyond it the rest are told at once.
 const HELD_BACK_MAX: usize = 10_000;
+/// Edges of one channel that wait to be delivered; beyond it the oldest are given up.
+const OUTBOX_MAX: usize = 10_000;
 
 /// The edges that a channel holds back, and what it has told so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Edges {
     is_occupied: bool,
     vacated_at: Option<Moment>,
     removed_at: BTreeMap<UserId, Moment>,
     told_cache_miss: bool,
+    /// The number of the last edge.
+    number: u64,
+    /// Comings and goings that the application has not been told of for certain.
+    outbox: VecDeque<(EdgeId, Turn)>,
+}
+
+/// A coming or going, as it is kept until it is delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+enum Turn {
+    Occupied,
+    Vacated,
+    Added(UserId),
+    Removed(UserId),
+}
+
+impl Turn {
+    fn of(happening: &Happening) -> Option<Self> {
+        match happening {
+            Happening::ChannelOccupied => Some(Self::Occupied),
+            Happening::ChannelVacated => Some(Self::Vacated),
+            Happening::MemberAdded { user_id } => Some(Self::Added(user_id.clone())),
+            Happening::MemberRemoved { user_id } => Some(Self::Removed(user_id.clone())),
+            Happening::ClientEvent { .. }
+            | Happening::CacheMiss
+            | Happening::SubscriptionCount { .. } => None,
+        }
+    }
+
+    fn happening(&self) -> Happening {
+        match self {
+            Self::Occupied => Happening::ChannelOccupied,
+            Self::Vacated => Happening::ChannelVacated,
+            Self::Added(user) => Happening::MemberAdded { user_id: user.clone() },
+            Self::Removed(user) => Happening::MemberRemoved { user_id: user.clone() },
+        }
+    }
 }
 
 impl Edges {
@@ -71,6 +112,38 @@ impl Edges {
     /// The channel had subscribers before this owner knew it: nothing is told about that.
     pub const fn assume_occupied(&mut self) {
         self.is_occupied = true;
+    }
+
+    /// Numbers an edge, and keeps it until it is delivered if it is a coming or going.
+    pub fn number(&mut self, happening: &Happening, epoch: Epoch) -> EdgeId {
+        self.number += 1;
+        let id = EdgeId { epoch, number: self.number };
+        if let Some(turn) = Turn::of(happening) {
+            if self.outbox.len() >= OUTBOX_MAX {
+                self.outbox.pop_front();
+            }
+            self.outbox.push_back((id, turn));
+        }
+        id
+    }
+
+    /// The edge of this number has been delivered.
+    pub fn told(&mut self, number: u64) {
+        self.outbox.retain(|(id, _)| id.number != number);
+        if self.outbox.is_empty() {
+            self.outbox = VecDeque::new();
+        }
+    }
+
+    /// What has not been delivered for certain, oldest first.
+    pub fn outbox(&self) -> impl Iterator<Item = (EdgeId, Happening)> {
+        self.outbox.iter().map(|(id, turn)| (*id, turn.happening()))
+    }
+
+    /// Translates from another node's time.
+    pub fn rebase(&mut self, shift: Shift) {
+        self.vacated_at = self.vacated_at.map(|at| at.moved(shift));
+        self.removed_at.values_mut().for_each(|at| *at = at.moved(shift));
     }
 
     /// When something that was held back is due.

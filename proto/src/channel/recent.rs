@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Publication;
-use crate::time::Moment;
+use crate::time::{Moment, Shift};
 
 use super::Settings;
 
@@ -39,7 +39,7 @@ impl History {
 }
 
 /// What is remembered, and for whom.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Memory {
     publications: VecDeque<Arc<Publication>>,
     bytes: usize,
@@ -117,6 +117,17 @@ impl Memory {
         let history = self.vacated_at.map(|at| at + settings.history.window());
         let cached = self.cached.as_ref().map(|p| p.accepted + settings.cache_for);
         history.max(cached)
+    }
+
+    /// Translates from another node's time.
+    pub(super) fn rebase(&mut self, shift: Shift) {
+        let moved = |publication: &mut Arc<Publication>| {
+            let publication = Arc::make_mut(publication);
+            publication.accepted = publication.accepted.moved(shift);
+        };
+        self.publications.iter_mut().for_each(moved);
+        self.cached.iter_mut().for_each(moved);
+        self.vacated_at = self.vacated_at.map(|at| at.moved(shift));
     }
 
     /// The history, oldest first.

@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::name::{RelayId, SocketId, UserId};
 
 use super::command::Member;
 
 /// The subscribers of a channel, and its members if it is a presence channel.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Roster {
     subscribers: Sockets,
     members: BTreeMap<UserId, Presence>,
@@ -17,13 +19,13 @@ pub(super) struct Roster {
 }
 
 /// Connections, by the relay that holds them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Sockets {
     relays: BTreeMap<RelayId, BTreeSet<SocketId>>,
     total: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 struct Presence {
     member: Arc<Member>,
     sockets: BTreeSet<SocketId>,
@@ -88,6 +90,12 @@ impl Sockets {
     #[must_use]
     pub(super) fn of_relay(&self, relay: &RelayId) -> Vec<SocketId> {
         self.relays.get(relay).map(|s| s.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Whether this relay holds this connection here.
+    #[must_use]
+    pub(super) fn has(&self, relay: &RelayId, socket: SocketId) -> bool {
+        self.relays.get(relay).is_some_and(|sockets| sockets.contains(&socket))
     }
 
     /// Whether any relay holds this connection here.

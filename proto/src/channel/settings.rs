@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::app::App;
 
 use super::History;
 
 /// What an app's configuration says about its channels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Settings {
     /// How much history is kept.
     pub history: History,
@@ -17,6 +19,8 @@ pub struct Settings {
     pub cache_for: Duration,
     /// Whether subscribers and webhooks are told how many subscribers there are.
     pub subscription_count: bool,
+    /// Whether the application is told of comings and goings, so that they must not be lost.
+    pub webhooks: bool,
 }
 
 impl Settings {
@@ -28,6 +32,7 @@ impl Settings {
             presence_members: app.limits.presence_members,
             cache_for: Duration::from_secs(u64::from(app.limits.cache_seconds)),
             subscription_count: app.subscription_count,
+            webhooks: !app.webhooks.is_empty(),
         }
     }
 }

@@ -29,6 +29,7 @@ fn settings() -> Settings {
         presence_members: 2,
         cache_for: Duration::from_secs(1800),
         subscription_count: false,
+        webhooks: true,
     }
 }
 
@@ -80,7 +81,10 @@ impl Script {
                 let role = Role::Subscriber(Some(member.into()));
                 let joined = vec![Joined { socket: socket(s), role }];
                 let last = Position { offset: Offset(7), ..Position::default() };
-                Command::Resync { relay: relay(r), joined, last }
+                let (joining, tail) = (Vec::new(), Vec::new());
+                let part = Part { index: 0, of: 1 };
+                let relay = relay(r);
+                Command::Resync(vec![Resync { relay, part, joined, joining, last, tail }])
             }
             ["publish", text] => Command::Publish(draft(text, Origin::Api { except: None })),
             ["publish", text, "but", s] => {
@@ -88,6 +92,18 @@ impl Script {
             }
             ["client", s, text] => {
                 Command::Publish(draft(text, Origin::Client { socket: socket(s), user: None }))
+            }
+            ["forgotten"] => {
+                let name = self.channel.name.clone();
+                self.channel = Channel::forgotten(name, self.channel.position.epoch, settings());
+                return;
+            }
+            ["told"] => {
+                for edge in self.channel.untold().collect::<Vec<_>>() {
+                    let told = Command::Told { number: edge.id.number };
+                    self.channel.apply(told, self.now, &mut Vec::new());
+                }
+                return;
             }
             ["terminate"] => Command::Terminate,
             ["inspect"] => Command::Inspect,
@@ -162,7 +178,7 @@ fn delivery_text(delivery: &Delivery) -> String {
         Delivery::Published(publication) => shown(publication),
         Delivery::MemberAdded { member, except } => format!("+{} but {except}", member.user),
         Delivery::MemberRemoved { user } => format!("-{user}"),
-        Delivery::Farewell { socket } => format!("farewell {socket}"),
+        Delivery::Resumed(resumed) => format!("resumed at {}", resumed.position.offset.0),
         Delivery::SubscriptionCount(count) => format!("count {count}"),
         Delivery::Online(is_online) => format!("online {is_online}"),
         Delivery::Terminate => "terminate".into(),
@@ -270,7 +286,6 @@ fn a_second_join_is_welcomed_and_not_announced() {
             > join 2 4 cem
               = refused: the channel has 2 members, which is its limit (limit `presence_members`)
             > unsubscribe 1 1
-              n1: farewell 1.0
             > leave 1 2
               n2: -ana
             > inspect
@@ -469,6 +484,7 @@ fn an_empty_channel_is_kept_for_those_who_come_back() {
          publish missed
          history
          wait 119
+         told
          idle?
          wait 1
          idle?",
@@ -487,6 +503,7 @@ fn an_empty_channel_is_kept_for_those_who_come_back() {
               [@1 missed]
             > wait 119
               webhook ChannelVacated
+            > told
             > idle?
               false
             > wait 1
@@ -559,12 +576,15 @@ fn watchers_see_the_first_signin_and_the_last_signout() {
 fn a_new_owner_takes_in_what_the_relays_have_without_announcing_it() {
     check(
         "presence-room",
-        "resync 1 1 ana
+        "forgotten
+         resync 1 1 ana
          publish next
          leave 1 1
          wait 3",
         expect![[r#"
+            > forgotten
             > resync 1 1 ana
+              n1: resumed at 7
             > publish next
               n1: @8 next
               = @8 to 1 (1)

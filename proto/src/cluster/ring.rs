@@ -16,6 +16,8 @@ const POINTS: u32 = 128;
 pub struct Ring {
     nodes: Vec<NodeId>,
     owners: Vec<u16>,
+    /// Owners in the ring without the owner; empty if there is one node only.
+    successors: Vec<u16>,
 }
 
 impl Ring {
@@ -28,13 +30,20 @@ impl Ring {
         assert!(!nodes.is_empty(), "a ring has at least the node that builds it");
         nodes.sort();
         nodes.dedup();
-        let mut ring = HashRing::with_hasher(Stable);
-        for (number, node) in (0..).zip(&nodes) {
-            ring.batch_add((0..POINTS).map(|point| Point { node, number, point }).collect());
+        let numbers: Vec<u16> = (0..).take(nodes.len()).collect();
+        let owners = table(&nodes, &numbers);
+        let mut successors = Vec::new();
+        if nodes.len() > 1 {
+            successors = vec![0; owners.len()];
+            for &without in &numbers {
+                let rest: Vec<u16> = numbers.iter().copied().filter(|&n| n != without).collect();
+                let table = table(&nodes, &rest);
+                for slot in Slot::all().map(Slot::index).filter(|&slot| owners[slot] == without) {
+                    successors[slot] = table[slot];
+                }
+            }
         }
-        let owner = |slot: Slot| ring.get(&slot.index()).map_or(0, |point| point.number);
-        let owners = Slot::all().map(owner).collect();
-        Self { nodes, owners }
+        Self { nodes, owners, successors }
     }
 
     /// The node that owns a slot.
@@ -43,11 +52,28 @@ impl Ring {
         &self.nodes[usize::from(self.owners[slot.index()])]
     }
 
+    /// The node that owns a slot when its owner is gone. None if it is the only one.
+    #[must_use]
+    pub fn successor(&self, slot: Slot) -> Option<&NodeId> {
+        self.successors.get(slot.index()).map(|&number| &self.nodes[usize::from(number)])
+    }
+
     /// How many slots a node owns.
     #[must_use]
     pub fn share(&self, node: &NodeId) -> usize {
         Slot::all().filter(|&slot| self.owner(slot) == node).count()
     }
+}
+
+/// The owner of every slot, in a ring of some of the nodes.
+fn table(nodes: &[NodeId], numbers: &[u16]) -> Vec<u16> {
+    let mut ring = HashRing::with_hasher(Stable);
+    for &number in numbers {
+        let node = &nodes[usize::from(number)];
+        ring.batch_add((0..POINTS).map(|point| Point { node, number, point }).collect());
+    }
+    let owner = |slot: Slot| ring.get(&slot.index()).map_or(0, |point| point.number);
+    Slot::all().map(owner).collect()
 }
 
 #[derive(Clone, Copy)]

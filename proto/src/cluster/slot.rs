@@ -1,14 +1,26 @@
 //! Slots: the 4,096 parts into which all channels are divided. A slot has one owner; a channel
 //! belongs to a slot for ever, whatever nodes there are.
 
+use serde::{Deserialize, Serialize};
+
 use crate::name::{AppId, ChannelKey};
 
 /// How many slots there are. The same on every node of a cluster, for ever.
 pub const SLOTS: u16 = 4_096;
 
 /// One of the [`SLOTS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(try_from = "u16")]
 pub struct Slot(u16);
+
+impl TryFrom<u16> for Slot {
+    type Error = String;
+
+    fn try_from(number: u16) -> Result<Self, String> {
+        let is_slot = number < SLOTS;
+        is_slot.then_some(Self(number)).ok_or_else(|| format!("there is no slot {number}"))
+    }
+}
 
 impl Slot {
     /// The slot of a channel.

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::app::{App, Webhook};
+use crate::cluster::slot::StableHash;
 use crate::event::{Data, Event};
-use crate::name::{ChannelName, EventName, SocketId, UserId};
+use crate::name::{AppId, ChannelName, EventName, SocketId, UserId};
+use crate::position::Epoch;
 
 use super::signature::sign;
 
@@ -47,9 +49,20 @@ impl Kind {
     ];
 }
 
+/// What makes an edge the same edge when it is told again, by whichever node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+pub struct EdgeId {
+    /// The ownership of the channel under which it happened.
+    pub epoch: Epoch,
+    /// Its number within the channel: larger is later.
+    pub number: u64,
+}
+
 /// Something that happened in a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edge {
+    /// Which one it is.
+    pub id: EdgeId,
     /// Where.
     pub channel: ChannelName,
     /// What.
@@ -141,6 +154,35 @@ impl Happening {
     }
 }
 
+impl Edge {
+    /// Whether it is a coming or going, which is told until it is known to have been heard.
+    #[must_use]
+    pub const fn is_turn(&self) -> bool {
+        matches!(
+            self.happening.kind(),
+            Kind::ChannelOccupied | Kind::ChannelVacated | Kind::MemberAdded | Kind::MemberRemoved
+        )
+    }
+
+    /// Its id as the application sees it: the same however often it is told, 32 hex digits.
+    #[must_use]
+    pub fn text_id(&self, app: &AppId) -> String {
+        let hash = |salt: u8| {
+            let mut hash = StableHash::default();
+            hash.write(&[salt]);
+            hash.write(app.as_str().as_bytes());
+            hash.write(&[0]);
+            hash.write(self.channel.as_str().as_bytes());
+            let EdgeId { epoch, number } = self.id;
+            for part in [epoch.birth, epoch.incarnation, number] {
+                hash.write(&part.to_le_bytes());
+            }
+            hash.finish()
+        };
+        format!("{:016x}{:016x}", hash(0), hash(1))
+    }
+}
+
 impl Webhook {
     /// Whether this webhook is told about such an edge.
     #[must_use]
@@ -156,14 +198,24 @@ impl Webhook {
 /// # Panics
 /// Never: an edge is always JSON.
 #[must_use]
-pub fn event_json(edge: &Edge) -> Box<RawValue> {
+pub fn event_json(app: &AppId, edge: &Edge) -> Box<RawValue> {
     #[derive(Serialize)]
     struct EventJson<'a> {
         #[serde(flatten)]
         happening: &'a Happening,
         channel: &'a str,
+        /// Ours: which edge this is, and its place among the channel's edges.
+        id: String,
+        epoch: String,
+        seq: u64,
     }
-    let event = EventJson { happening: &edge.happening, channel: edge.channel.as_str() };
+    let event = EventJson {
+        happening: &edge.happening,
+        channel: edge.channel.as_str(),
+        id: edge.text_id(app),
+        epoch: edge.id.epoch.to_string(),
+        seq: edge.id.number,
+    };
     serde_json::value::to_raw_value(&event).expect("an edge is always JSON")
 }
 
@@ -193,17 +245,23 @@ pub fn signature(app: &App, body: &str) -> String {
 mod tests {
     use super::*;
 
+    fn app() -> AppId {
+        AppId::parse("app").unwrap()
+    }
+
     #[test]
     fn the_worked_example_of_the_documents_signs_the_same() {
         let edge = Edge {
+            id: EdgeId { epoch: Epoch::default(), number: 1 },
             channel: ChannelName::parse("private-room").unwrap(),
             happening: Happening::ChannelOccupied,
         };
-        let body = body(1_700_000_000_123, &[event_json(&edge)]);
-        let expected = r#"{"time_ms":1700000000123,"events":[{"name":"channel_occupied","channel":"private-room"}]}"#;
+        let body = body(1_700_000_000_123, &[event_json(&app(), &edge)]);
+        let expected = r#"{"time_ms":1700000000123,"events":[{"name":"channel_occupied","channel":"private-room","id":"38a9094a559d567c53a36e4a5adaf9f8","epoch":"0-0","seq":1}]}"#;
         assert_eq!(body, expected);
+        let documented = r#"{"time_ms":1700000000123,"events":[{"name":"channel_occupied","channel":"private-room"}]}"#;
         assert_eq!(
-            sign("s3cr3t-for-the-spec", body.as_bytes()),
+            sign("s3cr3t-for-the-spec", documented.as_bytes()),
             "07537e77ecbe59a34c8924acb7396070626cd4bf4134e299da8e77d26254de15"
         );
     }
@@ -216,10 +274,11 @@ mod tests {
         };
         let user = UserId::parse("u7").unwrap();
         let edge = Edge {
+            id: EdgeId { epoch: Epoch::default(), number: 1 },
             channel: ChannelName::parse("presence-room").unwrap(),
             happening: Happening::client_event(&event, SocketId::parse("1.2").unwrap(), Some(user)),
         };
-        let expected = r#"{"name":"client_event","event":"client-x","data":"{\"a\":1}","socket_id":"1.2","user_id":"u7","channel":"presence-room"}"#;
-        assert_eq!(event_json(&edge).get(), expected);
+        let expected = r#"{"name":"client_event","event":"client-x","data":"{\"a\":1}","socket_id":"1.2","user_id":"u7","channel":"presence-room","id":"cc6a4c4a02ef9628ab20746742ac767d","epoch":"0-0","seq":1}"#;
+        assert_eq!(event_json(&app(), &edge).get(), expected);
     }
 }

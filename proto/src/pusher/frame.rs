@@ -180,7 +180,7 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Vec<String> {
             let data = format!(r#"{{"subscription_count":{count}}}"#);
             internal("pusher_internal:subscription_count", data)
         }
-        Delivery::Farewell { .. } | Delivery::Online(_) | Delivery::Terminate => Vec::new(),
+        Delivery::Online(_) | Delivery::Terminate | Delivery::Resumed(_) => Vec::new(),
     }
 }
 

@@ -1,0 +1,13 @@
+//! The cluster: the engine that finds other nodes and carries bytes to them, and what is built on
+//! it: links that lose nothing while both ends live, and the member that keeps the view.
+
+pub mod engine;
+mod inbox;
+mod member;
+mod peers;
+mod start;
+
+pub use inbox::Inbox;
+pub use member::{Member, MemberParts, Message, Status};
+pub use peers::{LinkStatus, Peers};
+pub use start::{Cluster, alone, incarnation};

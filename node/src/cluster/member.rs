@@ -1,0 +1,259 @@
+//! The actor that keeps this node's view: it hears of gossip and of connections, dials, and tells
+//! everyone who works with the view when it changes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use proto::cluster::membership::{Effect, Input, Membership, Seen};
+use proto::cluster::view::{Phase, View};
+use proto::RelayId;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::{Notify, mpsc};
+
+use crate::channels::Channels;
+use crate::clock::Clock;
+use crate::router::Router;
+
+use super::Inbox;
+use super::engine::{Engine, Event};
+
+/// How often time passes for the view.
+const TICK: Duration = Duration::from_millis(20);
+/// How often time passes for the slots.
+const SLOT_TICKS: u64 = 5;
+/// A pause of the whole process after which the others have gone on without this node.
+pub const PAUSE_MAX: Duration = Duration::from_millis(1_500);
+
+/// The actor.
+#[derive(Debug)]
+pub struct Member;
+
+/// What the actor works with.
+#[derive(Clone, Debug)]
+pub struct MemberParts {
+    /// Time.
+    pub clock: Clock,
+    /// What carries frames and gossips.
+    pub engine: Engine,
+    /// Who is told of views.
+    pub router: Router,
+    /// Whose slots change hands.
+    pub channels: Channels,
+    /// What starts the links of new peers.
+    pub inbox: Arc<Inbox>,
+    /// What can be seen from outside.
+    pub status: Arc<Status>,
+    /// After how long alone a node begins a cluster.
+    pub bootstrap_after: Duration,
+}
+
+/// What can be seen of the member from outside.
+#[derive(Debug, Default)]
+pub struct Status {
+    /// Why the seeds will not have this node.
+    pub rejection: ArcSwapOption<String>,
+    /// Other nodes as gossip knows them.
+    pub seen: ArcSwapOption<Vec<super::engine::Seen>>,
+    /// Whether this node must begin anew: the others may have gone on without it.
+    pub is_fenced: AtomicBool,
+    /// Told when it is fenced.
+    pub fenced: Notify,
+    /// The phase that the node says it is in.
+    pub phase: ArcSwapOption<Phase>,
+}
+
+impl Status {
+    /// Fences the node: nothing is accepted any more, and it begins anew.
+    pub fn fence(&self, why: &str) {
+        if !self.is_fenced.swap(true, Ordering::AcqRel) {
+            tracing::error!(why, "this node is fenced and begins anew");
+            self.fenced.notify_one();
+        }
+    }
+
+    /// Whether the node is fenced.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.is_fenced.load(Ordering::Acquire)
+    }
+}
+
+/// What the actor is sent.
+#[derive(Debug)]
+pub enum Message {
+    /// Something happened to a connection or in gossip.
+    Event(Event),
+    /// The engine has failed for good.
+    EngineFailed,
+    /// Give all slots away.
+    Drain,
+    /// Time has passed.
+    Tick,
+}
+
+impl ractor::Message for Message {}
+
+/// The actor's state.
+#[derive(Debug)]
+pub struct State {
+    parts: MemberParts,
+    membership: Membership,
+    view: Option<Arc<View>>,
+    ticks: u64,
+    last_tick: proto::Moment,
+}
+
+impl Member {
+    /// Passes the engine's events on to the actor.
+    pub async fn hear(mut events: mpsc::Receiver<Event>, member: ActorRef<Message>) {
+        while let Some(event) = events.recv().await {
+            if member.cast(Message::Event(event)).is_err() {
+                return;
+            }
+        }
+        // An actor that has stopped needs to know no more.
+        let _ = member.cast(Message::EngineFailed);
+    }
+}
+
+impl Actor for Member {
+    type Msg = Message;
+    type State = State;
+    type Arguments = MemberParts;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        parts: MemberParts,
+    ) -> Result<State, ActorProcessingErr> {
+        let now = parts.clock.moment();
+        let me = parts.router.me().clone();
+        let membership = Membership::new(me, parts.bootstrap_after, now);
+        myself.send_interval(TICK, || Message::Tick);
+        Ok(State { parts, membership, view: None, ticks: 0, last_tick: now })
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Event(event) => state.event(event),
+            Message::EngineFailed => return Err("the engine of the cluster failed".into()),
+            Message::Drain => state.membership.drain(),
+            Message::Tick => state.tick(),
+        }
+        state.update();
+        Ok(())
+    }
+}
+
+impl State {
+    fn event(&mut self, event: Event) {
+        let input = match event {
+            Event::Up { peer, session } => {
+                tracing::info!(peer = %peer.node, incarnation = peer.incarnation, "a link is up");
+                self.parts.inbox.peer(&peer).connected(session, &self.parts.clock);
+                Input::Up(peer)
+            }
+            Event::Down { peer, session } => {
+                tracing::warn!(peer = %peer.node, incarnation = peer.incarnation, "a link is down");
+                if let Some(known) = self.parts.channels.peers().find(&peer) {
+                    known.disconnected(session);
+                }
+                Input::Down(peer)
+            }
+            Event::DialFailed { peer, refused } => Input::DialFailed { peer, refused },
+            Event::Rejected { address, reason } => {
+                tracing::error!(%address, reason, "another node will not have this one");
+                self.parts.status.rejection.store(Some(Arc::new(reason)));
+                self.membership.rejected();
+                return;
+            }
+            Event::Gossip(seen) => {
+                let known = seen.iter().map(of_gossip).collect();
+                self.parts.status.seen.store(Some(Arc::new(seen)));
+                Input::Gossip(known)
+            }
+        };
+        self.apply(input);
+    }
+
+    fn tick(&mut self) {
+        let now = self.parts.clock.moment();
+        self.last_tick = now;
+        self.ticks += 1;
+        self.apply(Input::Tick);
+        if self.ticks.is_multiple_of(SLOT_TICKS) {
+            self.parts.channels.tick();
+        }
+    }
+
+    fn apply(&mut self, input: Input) {
+        let mut effects = Vec::new();
+        self.membership.apply(input, self.parts.clock.moment(), &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Dial(peer, address) => self.parts.engine.dial(&peer, address),
+                Effect::Superseded => {
+                    self.parts.status.fence("a later life of this node is in the cluster");
+                }
+            }
+        }
+    }
+
+    /// Takes the present view over if it has changed.
+    fn update(&mut self) {
+        let phase = self.membership.phase();
+        self.parts.status.phase.store(Some(Arc::new(phase)));
+        let view = self.membership.view(self.parts.clock.moment());
+        let suspects = self.membership.suspects();
+        if view.as_ref() != self.view.as_deref() {
+            self.install(view.map(Arc::new));
+        }
+        let hash = self.view.as_ref().map_or(0, |view| view.hash());
+        self.parts.engine.announce(|facts| {
+            facts.phase = phase;
+            facts.view_hash = hash;
+            facts.suspects = suspects;
+        });
+    }
+
+    fn install(&mut self, view: Option<Arc<View>>) {
+        let before = std::mem::replace(&mut self.view, view.clone());
+        let members = |view: &Option<Arc<View>>| -> Vec<RelayId> {
+            let members = view.iter().flat_map(|view| view.members());
+            members.map(|member| member.id.clone()).collect()
+        };
+        let present = members(&view);
+        let gone: Vec<RelayId> =
+            members(&before).into_iter().filter(|id| !present.contains(id)).collect();
+        let names: Vec<&str> = present.iter().map(|id| id.node.as_str()).collect();
+        let hash = view.as_ref().map_or(0, |view| view.hash());
+        tracing::info!(members = ?names, hash = format!("{hash:016x}"), "the view has changed");
+        let MemberParts { router, channels, .. } = &self.parts;
+        channels.peers().set_view(view.clone());
+        router.set_view(view.clone());
+        for id in &gone {
+            channels.peers().remove(id);
+        }
+        if let Some(view) = &view {
+            channels.set_view(view, &gone);
+        }
+    }
+}
+
+fn of_gossip(seen: &super::engine::Seen) -> Seen {
+    let super::engine::Seen { facts, is_live } = seen;
+    Seen {
+        id: facts.id.clone(),
+        address: facts.cluster,
+        phase: facts.phase,
+        is_live: *is_live,
+        suspects: facts.suspects.clone(),
+    }
+}

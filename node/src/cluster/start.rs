@@ -1,0 +1,141 @@
+//! Joining a cluster, or being one alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use proto::cluster::link::WIRE;
+use proto::cluster::slot::SLOTS;
+use proto::cluster::view::View;
+use proto::RelayId;
+use ractor::{Actor, ActorCell, ActorRef};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use crate::clock::unix_ms;
+use crate::config::ClusterSection;
+use crate::random;
+use crate::router::Router;
+
+use super::engine::{Engine, EngineConfig, Facts, Phase};
+use super::member::{Member, MemberParts, Message, Status};
+use super::Inbox;
+
+/// Events of the engine that may wait for the member.
+const EVENTS: usize = 1_024;
+/// Bits of an incarnation below the time, drawn at random: two nodes that start in the same
+/// millisecond differ.
+const RANDOM_BITS: u32 = 20;
+/// How long giving the slots away may take.
+const HANDOVER_MAX: Duration = Duration::from_secs(10);
+
+/// A number for one life of a node: larger than that of any earlier one, and no other node's.
+#[must_use]
+pub fn incarnation() -> u64 {
+    let random = u64::try_from(random::bits() % (1 << RANDOM_BITS)).unwrap_or(0);
+    unix_ms() << RANDOM_BITS | random
+}
+
+/// A node's part in a cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// What carries frames and gossips.
+    pub engine: Engine,
+    /// What can be seen of the member.
+    pub status: Arc<Status>,
+    /// What came and could not be read.
+    pub inbox: Arc<Inbox>,
+    router: Router,
+    member: ActorRef<Message>,
+}
+
+impl Cluster {
+    /// Opens the cluster port and looks for the others. The node serves once it has found them.
+    ///
+    /// # Errors
+    /// The port cannot be bound, or the configuration is wrong.
+    pub async fn join(
+        section: &ClusterSection,
+        router: &Router,
+        root: ActorCell,
+    ) -> anyhow::Result<Self> {
+        let channels = router.channels().clone();
+        let inbox = Arc::new(Inbox::new(channels.clone()));
+        let (sender, events) = mpsc::channel(EVENTS);
+        let config = EngineConfig {
+            listen: section.listen,
+            seeds: section.seeds.clone(),
+            secret: section.secret.clone(),
+            tls: section.tls.clone(),
+        };
+        let me = facts(section, router.me().clone());
+        let engine = Engine::start(config, me, sender, Arc::<Inbox>::clone(&inbox)).await?;
+        channels.peers().connect(engine.clone());
+        let status = Arc::new(Status::default());
+        let parts = MemberParts {
+            clock: *channels.clock(),
+            engine: engine.clone(),
+            router: router.clone(),
+            channels,
+            inbox: Arc::clone(&inbox),
+            status: Arc::clone(&status),
+            bootstrap_after: section.bootstrap_after.0,
+        };
+        let (member, _) = Actor::spawn_linked(None, Member, parts, root).await?;
+        tokio::spawn(Member::hear(events, member.clone()));
+        Ok(Self { engine, status, inbox, router: router.clone(), member })
+    }
+
+    /// Gives all slots away, if there is anybody to take them.
+    pub async fn leave(&self) {
+        if self.member.cast(Message::Drain).is_err() {
+            return tracing::error!("the cluster member has failed; the slots are not handed over");
+        }
+        let began = Instant::now();
+        // The first moments are for the others to hear of it.
+        loop {
+            sleep(Duration::from_millis(20)).await;
+            let left = self.router.channels().slots_served();
+            let is_alone = self.router.view().is_none_or(|view| view.members().len() < 2);
+            if left == 0 || is_alone {
+                return;
+            }
+            if began.elapsed() >= HANDOVER_MAX {
+                return tracing::error!(left, "slots could not be handed over in time");
+            }
+        }
+    }
+}
+
+fn facts(section: &ClusterSection, id: RelayId) -> Facts {
+    Facts {
+        id,
+        cluster: section.advertise.unwrap_or(section.listen),
+        clients: None,
+        wire: WIRE,
+        slots: SLOTS,
+        phase: Phase::Joining,
+        apps_digest: 0,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        view_hash: 0,
+        suspects: Vec::new(),
+    }
+}
+
+/// Makes a node that has no cluster the owner of everything.
+///
+/// # Errors
+/// If the slots are not served in a reasonable time.
+pub async fn alone(router: &Router) -> anyhow::Result<()> {
+    let view = Arc::new(View::alone(router.me().clone()));
+    router.channels().peers().set_view(Some(Arc::clone(&view)));
+    router.set_view(Some(Arc::clone(&view)));
+    router.channels().set_view(&view, &[]);
+    let began = Instant::now();
+    while router.channels().slots_served() < SLOTS {
+        sleep(Duration::from_millis(1)).await;
+        let is_late = began.elapsed() > HANDOVER_MAX;
+        (!is_late).then_some(()).context("the node could not take its own slots over")?;
+    }
+    Ok(())
+}

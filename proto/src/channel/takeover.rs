@@ -1,0 +1,189 @@
+//! How a channel goes on at another node: under which epoch, with whose connections, and what the
+//! relays are told so that none of their subscribers misses or repeats anything.
+
+use std::sync::Arc;
+
+use crate::event::Publication;
+use crate::http::webhook::Edge;
+use crate::name::{ChannelName, RelayId, SocketId};
+use crate::position::{Epoch, Position};
+use crate::time::{Moment, Now, Shift};
+
+use super::command::{Delivery, Effect, Joined, Part, Resumed, Resync, Role};
+use super::roster::Sockets;
+use super::{Channel, Settings};
+
+impl Channel {
+    /// The same channel in the time of the node that takes it over.
+    pub fn rebase(&mut self, shift: Shift) {
+        self.memory.rebase(shift);
+        self.edges.rebase(shift);
+        self.count.rebase(shift);
+    }
+
+    /// Goes on under a new ownership: the earlier owner could not say that it had ended its own.
+    /// Places that it gave stay as they are.
+    pub const fn take_over(&mut self, epoch: Epoch) {
+        self.inherited = Some(self.position);
+        self.position.epoch = epoch;
+    }
+
+    /// A channel of which nothing is known but what its relays will say.
+    #[must_use]
+    pub fn forgotten(name: ChannelName, epoch: Epoch, settings: Settings) -> Self {
+        let mut channel = Self::new(name, epoch, settings);
+        channel.inherited = Some(Position::default());
+        channel
+    }
+
+    /// The relays that have connections here in any role.
+    pub fn relays(&self) -> impl Iterator<Item = &RelayId> {
+        let sockets = [self.roster.subscribers(), &self.signed_in, &self.watchers];
+        sockets.into_iter().flat_map(Sockets::relays)
+    }
+
+    /// What the application has not been told of for certain, oldest first.
+    pub fn untold(&self) -> impl Iterator<Item = Edge> {
+        self.edges.outbox().map(|(id, happening)| {
+            let channel = self.name.clone();
+            Edge { id, channel, happening }
+        })
+    }
+
+    pub(super) fn lose_relay(&mut self, relay: &RelayId, now: Moment, effects: &mut Vec<Effect>) {
+        let mut gone = self.roster.subscribers().of_relay(relay);
+        gone.extend(self.signed_in.of_relay(relay));
+        gone.extend(self.watchers.of_relay(relay));
+        for socket in gone {
+            self.leave(relay, socket, now, effects);
+        }
+    }
+
+    /// Takes in what relays have. First all of it, so that what one has delivered reaches the
+    /// others; then each is sent what it lacks.
+    pub(super) fn resync(&mut self, parts: Vec<Resync>, now: Now, effects: &mut Vec<Effect>) {
+        let is_forgotten = self.inherited == Some(Position::default());
+        for part in &parts {
+            self.recover(part, now);
+        }
+        let mut asked = Vec::with_capacity(parts.len());
+        for part in parts {
+            // Those who have just joined have missed nothing.
+            let last = if part.joined.is_empty() { self.position } else { part.last };
+            asked.push((part.relay.clone(), last));
+            self.correct(part, is_forgotten, now, effects);
+        }
+        for (relay, last) in asked {
+            self.resume(relay, last, effects);
+        }
+    }
+
+    /// What an earlier owner gave a place to and only a relay has.
+    fn recover(&mut self, part: &Resync, now: Now) {
+        for publication in &part.tail {
+            let Some(inherited) = self.inherited else {
+                return;
+            };
+            if publication.position > inherited {
+                let mut publication = Publication::clone(publication);
+                publication.accepted = now.moment;
+                self.inherited = Some(publication.position);
+                self.position.offset = self.position.offset.max(publication.position.offset);
+                self.remember(&Arc::new(publication), now.moment);
+            }
+        }
+        if self.inherited.is_some() {
+            self.position.offset = self.position.offset.max(part.last.offset);
+        }
+    }
+
+    /// Makes the roster what the relay says of its own connections.
+    fn correct(
+        &mut self,
+        part: Resync,
+        is_forgotten: bool,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Resync { relay, part, joined, joining, .. } = part;
+        for (socket, is_member) in self.of_part(&relay, part) {
+            let is_here = |list: &[Joined]| list.iter().any(|joined| joined.socket == socket);
+            if !is_here(&joined) && !is_here(&joining) {
+                self.leave(&relay, socket, now.moment, effects);
+            } else if is_member && !has_role(&joined, socket) && !has_role(&joining, socket) {
+                self.unsubscribe(&relay, socket, now.moment, effects);
+            }
+        }
+        for joined in joined {
+            if is_forgotten {
+                self.assume(&relay, &joined);
+            } else if !self.has(&relay, &joined) {
+                self.admit(&relay, &joined, now, effects);
+            }
+        }
+        for joined in joining {
+            self.enter(relay.clone(), joined, now, effects);
+        }
+        self.count_changed(now.moment, effects);
+    }
+
+    /// Of a channel of which no copy is left, what relays have was announced by an earlier owner.
+    fn assume(&mut self, relay: &RelayId, joined: &Joined) {
+        match &joined.role {
+            Role::Subscriber(member) => {
+                self.roster.join(relay, joined.socket, member.as_ref());
+                self.edges.assume_occupied();
+            }
+            Role::SignedIn => {
+                self.signed_in.insert(relay, joined.socket);
+            }
+            Role::Watcher => {
+                self.watchers.insert(relay, joined.socket);
+            }
+        }
+    }
+
+    fn of_part(
+        &self,
+        relay: &RelayId,
+        part: Part,
+    ) -> Vec<(SocketId, bool)> {
+        let mut sockets = self.roster.subscribers().of_relay(relay);
+        sockets.extend(self.signed_in.of_relay(relay));
+        sockets.extend(self.watchers.of_relay(relay));
+        sockets.sort_unstable();
+        sockets.dedup();
+        sockets.retain(|&socket| part.has(socket));
+        let is_subscriber = |&socket: &_| self.roster.subscribers().has(relay, socket);
+        sockets.iter().map(|socket| (*socket, is_subscriber(socket))).collect()
+    }
+
+    fn has(&self, relay: &RelayId, joined: &Joined) -> bool {
+        let sockets = match joined.role {
+            Role::Subscriber(_) => self.roster.subscribers(),
+            Role::SignedIn => &self.signed_in,
+            Role::Watcher => &self.watchers,
+        };
+        sockets.has(relay, joined.socket)
+    }
+
+    fn resume(&self, relay: RelayId, last: Position, effects: &mut Vec<Effect>) {
+        let missed = self.memory.iter().filter(|publication| publication.position > last);
+        for publication in missed {
+            let delivery = Delivery::Published(Arc::clone(publication));
+            effects.push(Effect::Relay { to: relay.clone(), delivery });
+        }
+        let resumed = Resumed {
+            position: self.position,
+            members: self.kind.is_presence().then(|| self.roster.members()),
+            is_online: !self.signed_in.is_empty(),
+        };
+        let delivery = Delivery::Resumed(Arc::new(resumed));
+        effects.push(Effect::Relay { to: relay, delivery });
+    }
+}
+
+fn has_role(list: &[Joined], socket: SocketId) -> bool {
+    let is_subscriber = |joined: &&Joined| matches!(joined.role, Role::Subscriber(_));
+    list.iter().filter(is_subscriber).any(|joined| joined.socket == socket)
+}

@@ -1,0 +1,432 @@
+//! The link between two nodes: messages go out in batches, in order, each once, however often the
+//! connection beneath it breaks; and neither side ever holds more than a stated amount for the other.
+//!
+//! A batch is kept until it is acknowledged and sent again after a reconnect. When the backlog
+//! overflows, or the peer has forgotten us, the link **resets**: a new generation begins with nothing
+//! in it, and the users of the link are told that something may be lost.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::time::Moment;
+
+/// The version of frames and messages. A node understands its own and the one before.
+pub const WIRE: u16 = 1;
+/// Bytes of messages from which on a batch is closed.
+const BATCH_BYTES: usize = 64 * 1024;
+/// Batches in flight at most.
+const WINDOW_BATCHES: usize = 64;
+/// Bytes in flight at most, beyond the first batch.
+const WINDOW_BYTES: usize = 4 << 20;
+/// Bytes that wait for a peer at most, those in flight included.
+pub const BACKLOG_BYTES_MAX: usize = 16 << 20;
+/// The largest message.
+pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
+/// The largest piece of a message in one batch; what is larger is put together on arrival.
+const PART_BYTES: usize = 256 * 1024;
+/// The kind of all pieces of a message but its last.
+const PART: u8 = 0;
+/// How often a sign of life is sent when nothing else is.
+const HEARTBEAT: Duration = Duration::from_millis(250);
+/// Received batches after which an acknowledgement is sent at once.
+const ACK_EVERY: u64 = 8;
+/// How long an acknowledgement may wait for company.
+const ACK_WITHIN: Duration = Duration::from_millis(2);
+/// Without an acknowledgement for so long what is in flight is sent again.
+const RESEND_AFTER: Duration = Duration::from_millis(700);
+/// Silence, or lack of progress, after which a peer is suspected.
+pub const SUSPECT_AFTER: Duration = Duration::from_millis(1_500);
+/// Silence, or lack of progress, after which the connection is given up.
+pub const STALLED_AFTER: Duration = Duration::from_secs(3);
+
+/// Bytes before the messages: five numbers.
+const HEADER: usize = 40;
+/// In place of an acknowledgement: the stream is not known.
+const FORGOTTEN: u64 = u64::MAX;
+
+/// A frame that is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// It ends too early or a length in it is wrong.
+    #[error("a frame from a peer is cut off or garbled")]
+    Garbled,
+    /// Its version is not understood.
+    #[error("a frame from a peer has wire version {0}, this node understands {WIRE}")]
+    Version(u64),
+}
+
+/// There is too much for the peer already: the link has to be reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{BACKLOG_BYTES_MAX} bytes wait for the peer already")]
+pub struct Overflow;
+
+/// A frame to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Whether it carries messages; signs of life and acknowledgements may overtake those.
+    pub is_batch: bool,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What a received frame was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// The next messages; [`Link::done`] is called when they have been dealt with.
+    Batch(Vec<(u8, Vec<u8>)>),
+    /// The peer began anew: what was on its way from it is lost. Then as the next messages.
+    Restarted(Vec<(u8, Vec<u8>)>),
+    /// Nothing to deal with: an acknowledgement, a repetition, a frame out of order.
+    Nothing,
+    /// The peer lost what we sent: [`Link::reset`] is due.
+    Forgotten,
+}
+
+/// How a peer is doing, by what comes from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// It answers.
+    Up,
+    /// It has not for [`SUSPECT_AFTER`].
+    Suspect,
+    /// It has not for [`STALLED_AFTER`].
+    Stalled,
+}
+
+#[derive(Clone, Debug)]
+struct Batch {
+    number: u64,
+    bytes: Vec<u8>,
+    sent: Moment,
+}
+
+/// One end of a link.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Which beginning of our stream this is: larger is later.
+    generation: u64,
+    open: Vec<u8>,
+    last: u64,
+    batches: VecDeque<Batch>,
+    bytes: usize,
+    /// How many of `batches` were sent over the present connection.
+    sent: usize,
+    progress: Moment,
+    round_trip: Duration,
+    connected: bool,
+    heard: Moment,
+    told: Moment,
+    peer_generation: u64,
+    received: u64,
+    done: u64,
+    acknowledged: u64,
+    is_answer_due: bool,
+    /// A stream of the peer's of which we lack the beginning.
+    unknown: Option<u64>,
+    /// The pieces so far of a message from the peer.
+    partial: Vec<u8>,
+}
+
+impl Link {
+    /// A link that has no connection yet. `generation` is larger than in any earlier link from this
+    /// node to the same peer.
+    #[must_use]
+    pub const fn new(generation: u64, now: Moment) -> Self {
+        Self {
+            generation,
+            open: Vec::new(),
+            last: 0,
+            batches: VecDeque::new(),
+            bytes: 0,
+            sent: 0,
+            progress: now,
+            round_trip: Duration::ZERO,
+            connected: false,
+            heard: now,
+            told: now,
+            peer_generation: 0,
+            received: 0,
+            done: 0,
+            acknowledged: 0,
+            is_answer_due: false,
+            unknown: None,
+            partial: Vec::new(),
+        }
+    }
+
+    /// There is a connection: everything that is not acknowledged is sent over it.
+    pub const fn connected(&mut self, now: Moment) {
+        self.connected = true;
+        self.sent = 0;
+        self.heard = now;
+        self.progress = now;
+        self.is_answer_due = true;
+    }
+
+    /// The connection is gone.
+    pub const fn disconnected(&mut self) {
+        self.connected = false;
+        self.sent = 0;
+    }
+
+    /// Whether there is a connection.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Forgets everything on its way to the peer and begins anew.
+    pub fn reset(&mut self, now: Moment) {
+        self.generation += 1;
+        self.open = Vec::new();
+        self.batches = VecDeque::new();
+        (self.bytes, self.sent, self.last) = (0, 0, 0);
+        self.progress = now;
+        self.is_answer_due = true;
+    }
+
+    /// Adds a message to what is to be sent.
+    ///
+    /// # Errors
+    /// [`Overflow`]: nothing was added.
+    pub fn push(&mut self, kind: u8, body: &[u8]) -> Result<(), Overflow> {
+        let size = body.len() + 5;
+        if self.bytes + size > BACKLOG_BYTES_MAX || body.len() > MESSAGE_BYTES_MAX {
+            return Err(Overflow);
+        }
+        let mut rest = body;
+        while let Some((part, more)) = rest.split_at_checked(PART_BYTES) {
+            self.append(PART, part);
+            rest = more;
+        }
+        self.append(kind, rest);
+        Ok(())
+    }
+
+    fn append(&mut self, kind: u8, body: &[u8]) {
+        self.bytes += body.len() + 5;
+        self.open.push(kind);
+        #[allow(clippy::cast_possible_truncation)] // At most PART_BYTES.
+        self.open.extend_from_slice(&(body.len() as u32).to_be_bytes());
+        self.open.extend_from_slice(body);
+        if self.open.len() >= BATCH_BYTES {
+            self.close_batch();
+        }
+    }
+
+    fn close_batch(&mut self) {
+        self.last += 1;
+        let bytes = std::mem::take(&mut self.open);
+        self.batches.push_back(Batch { number: self.last, bytes, sent: Moment::default() });
+    }
+
+    /// The next frame to send now, if any. Called until there is none.
+    pub fn poll(&mut self, now: Moment) -> Option<Frame> {
+        if !self.connected {
+            return None;
+        }
+        let may_send = self.sent == 0 || self.sent < WINDOW_BATCHES && self.in_flight() < WINDOW_BYTES;
+        if may_send {
+            if self.sent == self.batches.len() && !self.open.is_empty() {
+                self.close_batch();
+            }
+            if let Some(batch) = self.batches.get_mut(self.sent) {
+                batch.sent = now;
+            }
+            if let Some(batch) = self.batches.get(self.sent) {
+                if self.sent == 0 {
+                    self.progress = now;
+                }
+                self.sent += 1;
+                let bytes = self.frame(batch.number, &batch.bytes);
+                self.answered(now);
+                return Some(Frame { is_batch: true, bytes });
+            }
+        }
+        let is_ack_due = self.done > self.acknowledged
+            && (self.done - self.acknowledged >= ACK_EVERY || now.since(self.told) >= ACK_WITHIN);
+        if is_ack_due || self.is_answer_due || now.since(self.told) >= HEARTBEAT {
+            let bytes = self.frame(0, &[]);
+            self.answered(now);
+            return Some(Frame { is_batch: false, bytes });
+        }
+        None
+    }
+
+    const fn answered(&mut self, now: Moment) {
+        self.acknowledged = self.done;
+        self.is_answer_due = false;
+        self.unknown = None;
+        self.told = now;
+    }
+
+    fn in_flight(&self) -> usize {
+        self.batches.iter().take(self.sent).map(|batch| batch.bytes.len()).sum()
+    }
+
+    fn frame(&self, number: u64, messages: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER + messages.len());
+        let (known, done) = match self.unknown {
+            Some(generation) => (generation, FORGOTTEN),
+            None => (self.peer_generation, self.done),
+        };
+        let header = [u64::from(WIRE), self.generation, number, known, done];
+        for part in header {
+            bytes.extend_from_slice(&part.to_be_bytes());
+        }
+        bytes.extend_from_slice(messages);
+        bytes
+    }
+
+    /// Takes in a frame from the peer.
+    ///
+    /// # Errors
+    /// [`FrameError`]; the frame changed nothing.
+    pub fn receive(&mut self, frame: &[u8], now: Moment) -> Result<Received, FrameError> {
+        let (header, messages) = frame.split_at_checked(HEADER).ok_or(FrameError::Garbled)?;
+        let part = |index: usize| {
+            let bytes = header.get(index * 8..index * 8 + 8).and_then(|b| b.try_into().ok());
+            bytes.map_or(0, u64::from_be_bytes)
+        };
+        let (version, generation, number) = (part(0), part(1), part(2));
+        if version != u64::from(WIRE) {
+            return Err(FrameError::Version(version));
+        }
+        let messages = split(messages)?;
+        self.heard = now;
+        let is_forgotten = self.acknowledge(part(3), part(4), now);
+        let received = self.accept(generation, number, messages);
+        Ok(if is_forgotten { Received::Forgotten } else { received })
+    }
+
+    fn accept(&mut self, generation: u64, number: u64, messages: Vec<(u8, Vec<u8>)>) -> Received {
+        if generation < self.peer_generation {
+            return Received::Nothing;
+        }
+        let is_new = generation > self.peer_generation;
+        // A batch in the middle of a stream that we do not know: the peer learns it from our answer.
+        if is_new && number > 1 {
+            self.is_answer_due = true;
+            self.unknown = Some(generation);
+            return Received::Nothing;
+        }
+        if is_new {
+            let is_first = self.peer_generation == 0;
+            self.peer_generation = generation;
+            (self.received, self.done, self.acknowledged) = (0, 0, 0);
+            self.partial = Vec::new();
+            self.is_answer_due = true;
+            if !is_first {
+                self.received = number;
+                return Received::Restarted(self.assemble(messages));
+            }
+        }
+        if number == 0 {
+            return Received::Nothing;
+        }
+        if number != self.received + 1 {
+            self.is_answer_due = true;
+            return Received::Nothing;
+        }
+        self.received = number;
+        Received::Batch(self.assemble(messages))
+    }
+
+    /// Puts the pieces of large messages together.
+    fn assemble(&mut self, messages: Vec<(u8, Vec<u8>)>) -> Vec<(u8, Vec<u8>)> {
+        let is_whole = self.partial.is_empty() && messages.iter().all(|(kind, _)| *kind != PART);
+        if is_whole {
+            return messages;
+        }
+        let mut whole = Vec::with_capacity(messages.len());
+        for (kind, body) in messages {
+            // A peer that breaks the limit of a message is not believed further than that.
+            if self.partial.len() + body.len() <= MESSAGE_BYTES_MAX {
+                self.partial.extend_from_slice(&body);
+            }
+            if kind != PART {
+                whole.push((kind, std::mem::take(&mut self.partial)));
+            }
+        }
+        whole
+    }
+
+    /// Takes in an acknowledgement. True if the peer does not know our stream.
+    fn acknowledge(&mut self, generation: u64, number: u64, now: Moment) -> bool {
+        if generation != self.generation {
+            return false;
+        }
+        if number == FORGOTTEN {
+            // If it never acknowledged the beginning, it will get that yet.
+            return self.batches.front().map_or(self.last, |batch| batch.number - 1) > 0;
+        }
+        while let Some(batch) = self.batches.front()
+            && batch.number <= number
+        {
+            self.bytes -= batch.bytes.len();
+            self.round_trip = now.since(batch.sent);
+            self.batches.pop_front();
+            self.sent = self.sent.saturating_sub(1);
+            self.progress = now;
+        }
+        false
+    }
+
+    /// What was received last has been dealt with.
+    pub const fn done(&mut self) {
+        self.done = self.received;
+    }
+
+    /// Does what is due without a cause from outside. True if something is to be sent.
+    pub fn tick(&mut self, now: Moment) -> bool {
+        if self.sent > 0 && now.since(self.progress) >= RESEND_AFTER {
+            self.sent = 0;
+            self.progress = now;
+        }
+        self.connected
+    }
+
+    /// How the peer is doing.
+    #[must_use]
+    pub fn health(&self, now: Moment) -> Health {
+        let silent = now.since(self.heard);
+        if silent >= STALLED_AFTER {
+            Health::Stalled
+        } else if silent >= SUSPECT_AFTER {
+            Health::Suspect
+        } else {
+            Health::Up
+        }
+    }
+
+    /// Whether something was received that is not acknowledged.
+    #[must_use]
+    pub const fn owes_answer(&self) -> bool {
+        self.done > self.acknowledged || self.is_answer_due
+    }
+
+    /// How long the last acknowledgement took, the peer's dealing with the batch included.
+    #[must_use]
+    pub const fn round_trip(&self) -> Duration {
+        self.round_trip
+    }
+
+    /// Bytes that wait or are not acknowledged.
+    #[must_use]
+    pub const fn backlog(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// The messages of a batch.
+fn split(mut bytes: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, FrameError> {
+    let mut messages = Vec::new();
+    while let Some((head, rest)) = bytes.split_first_chunk::<5>() {
+        let [kind, length @ ..] = *head;
+        let length = u32::from_be_bytes(length) as usize;
+        let (body, rest) = rest.split_at_checked(length).ok_or(FrameError::Garbled)?;
+        messages.push((kind, body.to_vec()));
+        bytes = rest;
+    }
+    if bytes.is_empty() { Ok(messages) } else { Err(FrameError::Garbled) }
+}

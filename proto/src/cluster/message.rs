@@ -1,0 +1,228 @@
+//! What nodes say to each other. A message is a kind and a body; the body is a MessagePack array to
+//! whose end later versions may append. The bytes of every version are kept as golden files
+//! (`proto/tests/golden`), and an unknown kind is answered with [`Message::Unknown`], never dropped.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::channel::{Command, Delivery, Reply, Resync};
+use crate::idempotency::ItemKey;
+use crate::name::{AppId, ChannelKey, ChannelName};
+use crate::quota::{Grant, Usage};
+use crate::refusal::Refusal;
+use crate::time::{Moment, Now};
+
+use super::replication::{Mark, Record};
+use super::slot::Slot;
+use super::takeover::Estate;
+
+/// When a publish is answered.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Ack {
+    /// The node that took the request has checked it.
+    Accepted,
+    /// The owner has given it its place and sent it on its way.
+    Sequenced,
+    /// A second node holds it as well.
+    #[default]
+    Replicated,
+}
+
+impl Ack {
+    /// The word for it in headers and configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Sequenced => "sequenced",
+            Self::Replicated => "replicated",
+        }
+    }
+}
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A question to the owner of a slot. It is answered with the same number.
+    Ask(u64, Ask),
+    /// An answer.
+    Answer(u64, Answer),
+    /// From an owner to a relay, for the connections of a channel.
+    Deliver(ChannelKey, Delivery),
+    /// The sender owns the slot in its view.
+    Claim(Slot),
+    /// To a claimant: what the sender's relay has of a channel.
+    Resync(ChannelKey, Resync),
+    /// To a claimant: what the sender holds of the slot, at this moment of its time.
+    Yield(Slot, Moment, Box<Estate>),
+    /// To a claimant: that was all.
+    Yielded(Slot),
+    /// To those who yielded: the slot is held by two nodes again; earlier copies may go.
+    Settled(Slot),
+    /// From the owner of a slot to its successor.
+    Replicate(Slot, Mark, Now, Box<Record>),
+    /// The successor has everything of the slot up to this mark.
+    Replicated(Slot, Mark),
+    /// The sender does not believe that the receiver owns the slot.
+    NotOwner(Slot, Mark),
+    /// The sender does not know this kind of message.
+    Unknown(u8),
+}
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Ask {
+    /// To a channel.
+    Channel {
+        /// Which.
+        key: ChannelKey,
+        /// What.
+        command: Command,
+        /// Under which a repeated publish gets the first answer.
+        item: Option<ItemKey>,
+        /// When to answer. None is the best that the cluster can do.
+        ack: Option<Ack>,
+    },
+    /// To the slot of an idempotency key: does it belong to this request?
+    Claim {
+        /// The app.
+        app: AppId,
+        /// The key.
+        key: String,
+        /// What distinguishes the request.
+        fingerprint: u64,
+    },
+    /// To the slot of an app's quota: what this node uses and wants.
+    Lease(AppId, Usage),
+    /// To any node: which channels of an app does it own?
+    List(ListQuery),
+}
+
+/// Which channels are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct ListQuery {
+    /// The app.
+    pub app: AppId,
+    /// What their names begin with.
+    pub prefix: String,
+}
+
+/// An occupied channel in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Listed {
+    /// Its name.
+    pub channel: ChannelName,
+    /// Connections subscribed.
+    pub subscribers: usize,
+    /// Distinct members.
+    pub members: usize,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Answer {
+    /// The channel's, and the acknowledgement that was reached.
+    Reply(Reply, Ack),
+    /// The key belongs to the request.
+    Claimed,
+    /// What may be used.
+    Granted(Grant),
+    /// The occupied channels of the node that was asked, and how many slots it serves.
+    Listed(Vec<Listed>, u16),
+    /// Nothing was done: the asked node does not serve the slot.
+    NotOwner,
+    /// It cannot be said whether anything was done.
+    Unavailable,
+    /// Nothing was done, and why.
+    Refused(Refusal),
+}
+
+/// Bytes that are no message.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The kind is not known.
+    #[error("message kind {0} is not known to this version")]
+    Kind(u8),
+    /// The body is not what its kind says.
+    #[error("a message of kind {kind} cannot be read: {source}")]
+    Body {
+        /// The kind.
+        kind: u8,
+        /// What is wrong.
+        source: rmp_serde::decode::Error,
+    },
+}
+
+impl Message {
+    /// The kind and the body.
+    ///
+    /// # Panics
+    /// Never: every message can be written.
+    #[must_use]
+    pub fn encode(&self) -> (u8, Vec<u8>) {
+        match self {
+            Self::Ask(id, ask) => (1, pack(&(id, ask))),
+            Self::Answer(id, answer) => (2, pack(&(id, answer))),
+            Self::Deliver(key, delivery) => (3, pack(&(key, delivery))),
+            Self::Claim(slot) => (4, pack(&(slot,))),
+            Self::Resync(key, resync) => (5, pack(&(key, resync))),
+            Self::Yield(slot, at, estate) => (6, pack(&(slot, at, estate))),
+            Self::Yielded(slot) => (7, pack(&(slot,))),
+            Self::Settled(slot) => (8, pack(&(slot,))),
+            Self::Replicate(slot, mark, now, record) => (9, pack(&(slot, mark, now, record))),
+            Self::Replicated(slot, mark) => (10, pack(&(slot, mark))),
+            Self::NotOwner(slot, mark) => (11, pack(&(slot, mark))),
+            Self::Unknown(kind) => (12, pack(&(kind,))),
+        }
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(kind: u8, body: &[u8]) -> Result<Self, DecodeError> {
+        let read = Body { kind, body };
+        Ok(match kind {
+            1 => read.read().map(|(id, ask)| Self::Ask(id, ask))?,
+            2 => read.read().map(|(id, answer)| Self::Answer(id, answer))?,
+            3 => read.read().map(|(key, delivery)| Self::Deliver(key, delivery))?,
+            4 => read.read().map(|(slot,)| Self::Claim(slot))?,
+            5 => read.read().map(|(key, resync)| Self::Resync(key, resync))?,
+            6 => read.read().map(|(slot, at, estate)| Self::Yield(slot, at, estate))?,
+            7 => read.read().map(|(slot,)| Self::Yielded(slot))?,
+            8 => read.read().map(|(slot,)| Self::Settled(slot))?,
+            9 => read.read().map(|(slot, mark, now, r)| Self::Replicate(slot, mark, now, r))?,
+            10 => read.read().map(|(slot, mark)| Self::Replicated(slot, mark))?,
+            11 => read.read().map(|(slot, mark)| Self::NotOwner(slot, mark))?,
+            12 => read.read().map(|(kind,)| Self::Unknown(kind))?,
+            _ => return Err(DecodeError::Kind(kind)),
+        })
+    }
+}
+
+/// The body of [`Message::Deliver`], for one delivery to many relays.
+#[must_use]
+pub fn deliver(key: &ChannelKey, delivery: &Delivery) -> (u8, Arc<[u8]>) {
+    (3, pack(&(key, delivery)).into())
+}
+
+fn pack<T: Serialize>(value: &T) -> Vec<u8> {
+    rmp_serde::to_vec(value).expect("a message can always be written")
+}
+
+struct Body<'a> {
+    kind: u8,
+    body: &'a [u8],
+}
+
+impl Body<'_> {
+    fn read<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        let kind = self.kind;
+        rmp_serde::from_slice(self.body).map_err(|source| DecodeError::Body { kind, source })
+    }
+}

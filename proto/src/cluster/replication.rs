@@ -1,0 +1,243 @@
+//! Replication: the owner of a slot sends every change to the slot's successor, which applies it to
+//! a copy; so the copy is what the owner has, and the successor goes on from it when the owner dies.
+//!
+//! A copy lives in its owner's time until it is taken over. Each channel begins with its whole state
+//! under every new **generation**, so a change is never confirmed by a node that lacks what came
+//! before it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::channel::{Channel, Command, Published};
+use crate::idempotency::{Idempotency, ItemKey};
+use crate::name::{AppId, ChannelKey, RelayId};
+use crate::time::{Moment, Now, Shift};
+
+use super::takeover::Estate;
+
+/// One change of a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Record {
+    /// A channel as it is now.
+    Whole(ChannelKey, Box<Channel>),
+    /// A channel took a command.
+    Applied(ChannelKey, Command),
+    /// A channel is gone: nothing of it is retained.
+    Ended(ChannelKey),
+    /// An idempotency key was claimed with this fingerprint.
+    Claimed(AppId, String, u64),
+    /// A keyed publish has its answer.
+    Answered(ItemKey, Published),
+    /// All idempotency keys of the slot.
+    Remembered(Idempotency),
+    /// Everything that the owner has was sent.
+    Complete,
+}
+
+/// Where a record stands in what an owner sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+pub struct Mark {
+    /// Which attempt to fill a successor: each begins with an empty copy.
+    pub generation: u64,
+    /// The number of the record. It goes on over generations.
+    pub number: u64,
+}
+
+/// The owner's side. `W` is whoever waits until a record is confirmed.
+#[derive(Debug)]
+pub struct Replication<W> {
+    to: Option<RelayId>,
+    mark: Mark,
+    confirmed: u64,
+    waiting: VecDeque<(u64, W)>,
+    /// The number of [`Record::Complete`] of this generation, once it was sent.
+    complete: Option<u64>,
+}
+
+impl<W> Default for Replication<W> {
+    fn default() -> Self {
+        let mark = Mark { generation: 0, number: 0 };
+        Self { to: None, mark, confirmed: 0, waiting: VecDeque::new(), complete: None }
+    }
+}
+
+impl<W> Replication<W> {
+    /// Sends to this successor from now on, from the beginning. Nobody who waits is forgotten.
+    pub fn aim(&mut self, to: Option<RelayId>) {
+        self.to = to;
+        self.mark.generation += 1;
+        self.complete = None;
+    }
+
+    /// The successor that is sent to.
+    #[must_use]
+    pub const fn successor(&self) -> Option<&RelayId> {
+        self.to.as_ref()
+    }
+
+    /// The present generation: what a channel has begun with its whole state under.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.mark.generation
+    }
+
+    /// The mark of the next record, and where to send it.
+    pub fn next(&mut self) -> Option<(RelayId, Mark)> {
+        let to = self.to.clone()?;
+        self.mark.number += 1;
+        Some((to, self.mark))
+    }
+
+    /// All channels have begun under the present generation; the record that says so has this mark.
+    /// Who waited for an earlier generation waits for it.
+    pub fn completed(&mut self, mark: Mark) {
+        if mark.generation == self.mark.generation {
+            self.complete = Some(mark.number);
+        }
+    }
+
+    /// Whether [`Record::Complete`] was sent under the present generation.
+    #[must_use]
+    pub const fn was_completed(&self) -> bool {
+        self.complete.is_some()
+    }
+
+    /// Waits until all records so far are confirmed.
+    pub fn wait(&mut self, waiter: W) {
+        self.waiting.push_back((self.mark.number, waiter));
+    }
+
+    /// The successor has everything up to this mark. Returns who waited for that.
+    pub fn confirm(&mut self, by: &RelayId, mark: Mark) -> Vec<W> {
+        if self.to.as_ref() != Some(by) || mark.generation != self.mark.generation {
+            return Vec::new();
+        }
+        self.confirmed = self.confirmed.max(mark.number);
+        // Before the successor is complete, a record of an earlier generation is in no copy.
+        if self.complete.is_none_or(|complete| self.confirmed < complete) {
+            return Vec::new();
+        }
+        let ready = self.waiting.iter().take_while(|(number, _)| *number <= self.confirmed).count();
+        self.waiting.drain(..ready).map(|(_, waiter)| waiter).collect()
+    }
+
+    /// Those who wait, when there is nobody to wait for any more.
+    pub fn give_up(&mut self) -> Vec<W> {
+        self.waiting.drain(..).map(|(_, waiter)| waiter).collect()
+    }
+
+    /// Records that the successor has not confirmed.
+    #[must_use]
+    pub const fn lag(&self) -> u64 {
+        self.mark.number.saturating_sub(self.confirmed)
+    }
+
+    /// Whether the successor has all of the slot.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete.is_some_and(|complete| self.confirmed >= complete)
+    }
+}
+
+/// The successor's side: a copy of a slot.
+#[derive(Debug)]
+pub struct Replica {
+    owner: RelayId,
+    generation: u64,
+    channels: BTreeMap<ChannelKey, Channel>,
+    idempotency: Idempotency,
+    shift: Shift,
+    /// What was here before, until this copy is complete.
+    earlier: Option<Box<Self>>,
+}
+
+impl Replica {
+    /// An empty copy. An earlier one is kept until this one is complete.
+    #[must_use]
+    pub fn new(owner: RelayId, generation: u64, earlier: Option<Self>) -> Self {
+        let (channels, idempotency) = (BTreeMap::new(), Idempotency::default());
+        // One that never became complete is worth less than the one before it.
+        let earlier = earlier.map(|mut copy| copy.earlier.take().unwrap_or_else(|| Box::new(copy)));
+        Self { owner, generation, channels, idempotency, shift: Shift::default(), earlier }
+    }
+
+    /// A copy of what this node itself served until `now`, kept until the next owner is safe.
+    #[must_use]
+    pub fn of_ceded(
+        owner: RelayId,
+        channels: Vec<(ChannelKey, Channel)>,
+        idempotency: Idempotency,
+    ) -> Self {
+        let channels = channels.into_iter().collect();
+        let shift = Shift::default();
+        Self { owner, generation: 0, channels, idempotency, shift, earlier: None }
+    }
+
+    /// Whose slot it is a copy of.
+    #[must_use]
+    pub const fn owner(&self) -> &RelayId {
+        &self.owner
+    }
+
+    /// The owner's attempt that it belongs to.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Channels in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Whether it holds no channel.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty()
+    }
+
+    /// Applies a change that the owner made at `then`, in its time; `here` is this node's time.
+    pub fn apply(&mut self, record: Record, then: Now, here: Moment) {
+        self.shift = Shift::between(then.moment, here);
+        match record {
+            Record::Whole(key, channel) => {
+                self.channels.insert(key, *channel);
+            }
+            Record::Applied(key, command) => {
+                if let Some(channel) = self.channels.get_mut(&key) {
+                    // The owner has carried the effects out.
+                    channel.apply(command, then, &mut Vec::new());
+                }
+            }
+            Record::Ended(key) => {
+                self.channels.remove(&key);
+            }
+            Record::Claimed(app, key, fingerprint) => {
+                // The owner has granted it.
+                let _ = self.idempotency.claim(&app, &key, fingerprint, then.moment);
+            }
+            Record::Answered(item, published) => {
+                self.idempotency.remember(item, published, then.moment);
+            }
+            Record::Remembered(idempotency) => self.idempotency = idempotency,
+            Record::Complete => self.earlier = None,
+        }
+    }
+
+    /// What is in it, in this node's time. What only an earlier copy has comes first.
+    #[must_use]
+    pub fn estates(&self) -> Vec<Estate> {
+        let mut estates = self.earlier.as_ref().map(|copy| copy.estates()).unwrap_or_default();
+        let mut idempotency = Idempotency::default();
+        idempotency.absorb(self.idempotency.clone(), self.shift);
+        let rebased = self.channels.iter().map(|(key, channel)| {
+            let mut channel = channel.clone();
+            channel.rebase(self.shift);
+            (key.clone(), channel)
+        });
+        estates.push(Estate { is_primary: false, channels: rebased.collect(), idempotency });
+        estates
+    }
+}

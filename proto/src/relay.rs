@@ -1,0 +1,278 @@
+//! What one shard of a relay knows of one channel: its own connections there, and how far the
+//! channel's publications have come. It decides what reaches the connections; the shard
+//! (`node/src/relay/shard.rs`) encodes and hands out. `S` is where a subscriber's frames go.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use crate::channel::{Joined, Member, Part, Resumed, Resync, Role, Welcome};
+use crate::event::Publication;
+use crate::name::{RelayId, SocketId, UserId};
+use crate::position::Position;
+use crate::time::Moment;
+
+/// Publications kept for an owner that takes over and may lack them: more than can be on their way
+/// to the successor while it is healthy.
+const TAIL_EVENTS: usize = 32;
+/// Bytes of them.
+const TAIL_BYTES: usize = 32 * 1024;
+/// How long they are kept.
+const TAIL_FOR: Duration = Duration::from_secs(5);
+
+/// A channel's connections in a shard.
+#[derive(Debug)]
+pub struct Local<S> {
+    last: Position,
+    tail: VecDeque<Arc<Publication>>,
+    tail_bytes: usize,
+    subscribers: IndexMap<SocketId, Subscriber<S>>,
+    /// Connections here in another role: signed in as, or watching, this channel's user.
+    others: IndexMap<SocketId, Vec<Role>>,
+    /// Connections that asked to be in and have not been welcomed.
+    joining: Vec<Joined>,
+    /// The members as the connections have been told.
+    members: Option<BTreeMap<UserId, Arc<Member>>>,
+    /// The owner was asked for what is missing.
+    is_resuming: bool,
+    /// Whether the user of the channel is signed in, as watchers have been told.
+    is_online: bool,
+}
+
+#[derive(Debug)]
+struct Subscriber<S> {
+    sink: S,
+    role: Role,
+}
+
+/// What to do with a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the next.
+    Deliver,
+    /// It was delivered before, or comes from an ownership that is over.
+    Repeat,
+    /// Something before it is missing, and the owner is to be asked for it.
+    Hole,
+    /// As before, and the owner has been asked.
+    Waiting,
+}
+
+/// What the connections are to be told when a channel goes on.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Publications are missing that nobody has any more.
+    pub is_gap: bool,
+    /// Members that came.
+    pub added: Vec<Arc<Member>>,
+    /// Users that went.
+    pub removed: Vec<UserId>,
+}
+
+impl<S> Default for Local<S> {
+    fn default() -> Self {
+        Self {
+            last: Position::default(),
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            subscribers: IndexMap::new(),
+            others: IndexMap::new(),
+            joining: Vec::new(),
+            members: None,
+            is_resuming: false,
+            is_online: false,
+        }
+    }
+}
+
+impl<S> Local<S> {
+    /// A connection asks to be in.
+    pub fn join(&mut self, joined: Joined) {
+        self.joining.retain(|known| *known != joined);
+        self.joining.push(joined);
+    }
+
+    /// A connection was not let in.
+    pub fn refuse(&mut self, joined: &Joined) {
+        self.joining.retain(|known| known != joined);
+    }
+
+    /// The owner has let a connection in. False if it was not waiting for that: it has been welcomed
+    /// already, or it has gone.
+    pub fn welcome(&mut self, joined: &Joined, welcome: &Welcome, sink: S) -> bool {
+        let waiting = self.joining.len();
+        self.joining.retain(|known| known != joined);
+        if self.joining.len() == waiting {
+            return false;
+        }
+        if self.is_empty() {
+            self.last = welcome.position;
+        }
+        self.last = self.last.max(welcome.position);
+        if let Some(members) = &welcome.members {
+            self.members = Some(by_user(members));
+        }
+        let Joined { socket, role } = joined.clone();
+        match role {
+            Role::Subscriber(_) => {
+                // As what it came first holds, as in the channel's roster.
+                self.subscribers.entry(socket).or_insert(Subscriber { sink, role });
+            }
+            Role::SignedIn | Role::Watcher => {
+                if role == Role::Watcher {
+                    self.is_online = welcome.is_online;
+                }
+                let roles = self.others.entry(socket).or_default();
+                if !roles.contains(&role) {
+                    roles.push(role);
+                }
+            }
+        }
+        true
+    }
+
+    /// A connection is no longer a subscriber.
+    pub fn unsubscribe(&mut self, socket: SocketId) {
+        self.subscribers.swap_remove(&socket);
+        let is_it = |joined: &Joined| {
+            joined.socket == socket && matches!(joined.role, Role::Subscriber(_))
+        };
+        self.joining.retain(|joined| !is_it(joined));
+    }
+
+    /// A connection is gone.
+    pub fn leave(&mut self, socket: SocketId) {
+        self.subscribers.swap_remove(&socket);
+        self.others.swap_remove(&socket);
+        self.joining.retain(|joined| joined.socket != socket);
+    }
+
+    /// Whether no connection is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.subscribers.is_empty() && self.others.is_empty()
+    }
+
+    /// Whether no connection is in it or on its way in.
+    #[must_use]
+    pub fn is_unused(&self) -> bool {
+        self.is_empty() && self.joining.is_empty()
+    }
+
+    /// Whether this connection is in it in any role, or on its way in.
+    #[must_use]
+    pub fn has(&self, socket: SocketId) -> bool {
+        self.subscribers.contains_key(&socket)
+            || self.others.contains_key(&socket)
+            || self.joining.iter().any(|joined| joined.socket == socket)
+    }
+
+    /// The subscribers, in no order that means anything.
+    pub fn subscribers(&self) -> impl Iterator<Item = (&SocketId, &S)> {
+        self.subscribers.iter().map(|(socket, subscriber)| (socket, &subscriber.sink))
+    }
+
+    /// Connections in another role.
+    #[must_use]
+    pub fn in_role(&self, role: &Role) -> Vec<SocketId> {
+        let chosen = self.others.iter().filter(|(_, roles)| roles.contains(role));
+        chosen.map(|(socket, _)| *socket).collect()
+    }
+
+    /// What is to be done with a publication; if it is delivered it counts as such.
+    pub fn publish(&mut self, publication: &Arc<Publication>) -> Verdict {
+        let position = publication.position;
+        if self.subscribers.is_empty() || position <= self.last {
+            return Verdict::Repeat;
+        }
+        if position.offset != self.last.offset.next() {
+            let was_resuming = std::mem::replace(&mut self.is_resuming, true);
+            return if was_resuming { Verdict::Waiting } else { Verdict::Hole };
+        }
+        self.last = position;
+        self.keep(publication);
+        Verdict::Deliver
+    }
+
+    fn keep(&mut self, publication: &Arc<Publication>) {
+        self.tail_bytes += publication.draft.event.data.bytes();
+        self.tail.push_back(Arc::clone(publication));
+        let now = publication.accepted;
+        while let Some(oldest) = self.tail.front()
+            && (self.tail.len() > TAIL_EVENTS
+                || self.tail_bytes > TAIL_BYTES
+                || now.since(oldest.accepted) > TAIL_FOR)
+        {
+            self.tail_bytes -= oldest.draft.event.data.bytes();
+            self.tail.pop_front();
+        }
+    }
+
+    /// A user came. False if the connections know.
+    pub fn member_added(&mut self, member: &Arc<Member>) -> bool {
+        let members = self.members.get_or_insert_default();
+        members.insert(member.user.clone(), Arc::clone(member)).is_none()
+    }
+
+    /// A user went. False if the connections know.
+    pub fn member_removed(&mut self, user: &UserId) -> bool {
+        self.members.as_mut().is_some_and(|members| members.remove(user).is_some())
+    }
+
+    /// The user of the channel came or went. False if the watchers know.
+    pub const fn online(&mut self, is_online: bool) -> bool {
+        let is_change = self.is_online != is_online;
+        self.is_online = is_online;
+        is_change
+    }
+
+    /// The owner has sent everything that was missing and that it has.
+    pub fn resumed(&mut self, resumed: &Resumed) -> Changes {
+        self.is_resuming = false;
+        let mut changes = Changes::default();
+        if self.is_empty() {
+            return changes;
+        }
+        if !self.subscribers.is_empty() {
+            changes.is_gap = self.last.offset != resumed.position.offset;
+        }
+        self.last = resumed.position;
+        if let Some(members) = &resumed.members {
+            let present = by_user(members);
+            let known = self.members.replace(present.clone()).unwrap_or_default();
+            let is_known = |member: &&Arc<Member>| known.contains_key(&member.user);
+            changes.added = members.iter().filter(|m| !is_known(m)).cloned().collect();
+            changes.removed = known.into_keys().filter(|user| !present.contains_key(user)).collect();
+        }
+        changes
+    }
+
+    /// What this shard has of the channel, for an owner.
+    #[must_use]
+    pub fn resync(&self, relay: RelayId, part: Part, now: Moment) -> Resync {
+        let subscribers = self.subscribers.iter().map(|(&socket, subscriber)| {
+            let role = subscriber.role.clone();
+            Joined { socket, role }
+        });
+        let others = self.others.iter().flat_map(|(&socket, roles)| {
+            roles.iter().cloned().map(move |role| Joined { socket, role })
+        });
+        let is_recent = |publication: &&Arc<Publication>| {
+            now.since(publication.accepted) <= TAIL_FOR
+        };
+        Resync {
+            relay,
+            part,
+            joined: subscribers.chain(others).collect(),
+            joining: self.joining.clone(),
+            last: self.last,
+            tail: self.tail.iter().filter(is_recent).cloned().collect(),
+        }
+    }
+}
+
+fn by_user(members: &[Arc<Member>]) -> BTreeMap<UserId, Arc<Member>> {
+    members.iter().map(|member| (member.user.clone(), Arc::clone(member))).collect()
+}
