@@ -74,7 +74,6 @@ struct Tie {
     was_up: bool,
     lost_at: Option<Moment>,
     refusals: u32,
-    is_dialling: bool,
     dial_at: Moment,
 }
 
@@ -142,12 +141,10 @@ impl Membership {
                 let tie = self.ties.entry(peer).or_default();
                 tie.is_up = false;
                 tie.lost_at = Some(now);
-                tie.is_dialling = false;
                 tie.dial_at = if is_first { now } else { now + SECOND_DIALS_AFTER };
             }
             Input::DialFailed { peer, refused } => {
                 let tie = self.ties.entry(peer).or_default();
-                tie.is_dialling = false;
                 tie.refusals = if refused { tie.refusals + 1 } else { 0 };
                 tie.dial_at = now + if refused { DIAL_EVERY } else { DIAL_SLOWLY };
                 if tie.refusals > REFUSALS {
@@ -188,8 +185,9 @@ impl Membership {
             let tie = self.ties.entry(id.clone()).or_default();
             // The other one dials first; if it cannot, this one tries.
             let may_dial = is_first || tie.lost_at.is_some();
-            if !tie.is_up && !tie.is_dialling && may_dial && tie.dial_at <= now {
-                tie.is_dialling = true;
+            if !tie.is_up && may_dial && tie.dial_at <= now {
+                // The answer may set another time; there may be none if an attempt is under way.
+                tie.dial_at = now + DIAL_EVERY;
                 effects.push(Effect::Dial(id.clone(), seen.address));
             }
         }
