@@ -21,7 +21,7 @@ use ractor::{ActorCell, ActorRuntime};
 use crate::apps::Apps;
 use crate::channel::{ChannelActor, Start, Vitals};
 use crate::clock::Clock;
-use crate::cluster::Peers;
+use crate::cluster::{Peers, Pulse};
 use crate::metrics::ChannelMetrics;
 use crate::quotas::Quotas;
 use crate::relay::Relay;
@@ -64,6 +64,8 @@ pub struct Parts {
     pub relay: Arc<Relay>,
     /// The other nodes.
     pub peers: Peers,
+    /// Whether this process was stopped for a while.
+    pub pulse: Pulse,
     /// What apps may use.
     pub quotas: Quotas,
     /// Where happenings go.
@@ -99,6 +101,10 @@ impl Channels {
 
     /// Deals with a question, in the order of the calls. The answer comes through its replier.
     pub fn handle(&self, request: Request) {
+        // A process that was stopped believes in an old view.
+        if self.0.parts.pulse.is_late(self.clock().moment()) {
+            return request.replier.answer(Answer::Unavailable);
+        }
         let mut slot = self.slot(request.slot);
         self.handle_in(&mut slot, request);
     }

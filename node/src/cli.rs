@@ -7,6 +7,8 @@ use proto::app::Secret;
 
 mod app;
 mod client;
+mod cluster;
+mod dev;
 mod health;
 mod publish;
 mod serve;
@@ -24,7 +26,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a node for trying things out: no configuration, one app, loopback only.
-    Dev(serve::Dev),
+    Dev(dev::Dev),
     /// Run a node.
     Serve(serve::Serve),
     /// Look at a configuration without running it.
@@ -37,6 +39,11 @@ enum Command {
     /// Make an app.
     #[command(subcommand)]
     App(app::AppCommand),
+    /// Look at a cluster.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+    /// Make a node give its channels and connections away and stop, as SIGTERM does.
+    Drain(cluster::Drain),
     /// Ask a node whether it is ready. Exit code 0 if it is.
     Health(health::Health),
 }
@@ -54,6 +61,8 @@ impl Cli {
             Command::Publish(publish) => publish.run().await,
             Command::Subscribe(subscribe) => subscribe.run().await,
             Command::App(app) => app.run(),
+            Command::Cluster(cluster) => cluster.run().await,
+            Command::Drain(drain) => drain.run().await,
             Command::Health(health) => health.run().await,
         }
     }

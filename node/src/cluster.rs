@@ -5,9 +5,12 @@ pub mod engine;
 mod inbox;
 mod member;
 mod peers;
+mod pulse;
+pub mod rebirth;
 mod start;
 
 pub use inbox::Inbox;
 pub use member::{Member, MemberParts, Message, Status};
 pub use peers::{LinkStatus, Peers};
+pub use pulse::Pulse;
 pub use start::{Cluster, alone, incarnation};

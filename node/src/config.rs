@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use proto::app::Secret;
 use proto::channel::History;
 use serde::{Deserialize, Serialize};
 
@@ -74,11 +75,15 @@ impl Default for ServerSection {
 pub struct AdminSection {
     /// Address and port.
     pub listen: SocketAddr,
+    /// What others than this machine need to see the cluster or to drain the node; health and
+    /// metrics are open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
 }
 
 impl Default for AdminSection {
     fn default() -> Self {
-        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9601) }
+        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9601), token: None }
     }
 }
 
@@ -136,7 +141,7 @@ impl Config {
         };
         Self {
             server: ServerSection { listen: loopback(port), ..ServerSection::default() },
-            admin: AdminSection { listen: loopback(admin_port) },
+            admin: AdminSection { listen: loopback(admin_port), token: None },
             drain: DrainSection {
                 delay: Period(Duration::ZERO),
                 window: Period(Duration::from_millis(500)),

@@ -13,7 +13,7 @@ use proto::name::NodeId;
 use proto::pusher::Timing;
 use ractor::{Actor, ActorCell, SpawnErr};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -21,7 +21,7 @@ use crate::admin::{self, Admin};
 use crate::apps::Apps;
 use crate::channels::{ChannelSupervisor, Channels, Parts};
 use crate::clock::Clock;
-use crate::cluster::{self, Cluster, Peers, incarnation};
+use crate::cluster::{self, Cluster, Peers, Pulse, incarnation};
 use crate::config::{ClusterSection, Config, Source};
 use crate::metrics::{ChannelMetrics, HttpMetrics, Metrics, RelayMetrics, Scrape};
 use crate::quotas::Quotas;
@@ -77,11 +77,12 @@ impl Node {
         let relay = Arc::new(relay);
         let webhooks = Webhooks::new(apps.clone());
         let quotas = Quotas::new(apps.clone());
-        let peers = Peers::new(clock);
+        let (peers, pulse) = (Peers::new(clock), Pulse::default());
         let channels = Channels::new(Parts {
             clock,
             relay: Arc::clone(&relay),
             peers: peers.clone(),
+            pulse: pulse.clone(),
             quotas: quotas.clone(),
             ack: config.cluster.as_ref().map_or(Ack::Sequenced, |cluster| cluster.ack),
             webhooks: webhooks.clone(),
@@ -105,7 +106,7 @@ impl Node {
         let (supervisor, ended) = supervise(&channels, &webhooks, reload).await?;
         tokio::spawn(quotas.clone().renew());
         let cluster = match &config.cluster {
-            Some(section) => Some(Cluster::join(section, &router, supervisor.clone()).await?),
+            Some(section) => Some(Cluster::join((section, &pulse), &router, supervisor.clone()).await?),
             None => {
                 cluster::alone(&router).await?;
                 None
@@ -127,6 +128,7 @@ impl Node {
             http_metrics: HttpMetrics::new(&metrics),
             metrics,
             events: AtomicU64::new(0),
+            drain: Notify::new(),
             is_draining,
         });
         let node = Self {
@@ -164,7 +166,11 @@ impl Node {
             quotas: self.server.quotas.clone(),
             webhooks: self.webhooks.clone(),
         };
-        let routes = admin::routes(Admin { server: Arc::clone(&self.server), scrape });
+        let routes = admin::routes(Admin {
+            server: Arc::clone(&self.server),
+            scrape,
+            token: self.config.admin.token.clone(),
+        });
         // The admin port answers until the process ends.
         let never = watch::Sender::new(false);
         let stop = never.subscribe();
@@ -203,6 +209,13 @@ impl Node {
         if let Err(error) = (&mut self.ended).await {
             tracing::error!(%error, "the supervisor panicked");
         }
+    }
+
+    /// Tells all clients at once to reconnect.
+    pub async fn send_away(&self) {
+        self.server.is_draining.store(true, Ordering::Relaxed);
+        self.server.relay.drain(usize::MAX).await;
+        sleep(WAVE_EVERY).await;
     }
 
     /// Shuts down politely: not ready, then no new connections, then every connection closed with

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use proto::cluster::view::Phase;
 use proto::pusher::Timing;
 
+use tokio::sync::Notify;
+
 use crate::apps::Apps;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -37,6 +39,8 @@ pub struct Server {
     pub http_metrics: HttpMetrics,
     /// The number of the next event that this node takes in.
     pub events: AtomicU64,
+    /// Told when an operator wants the node to shut down.
+    pub drain: Notify,
     /// Whether the node is shutting down: no new connections, not ready.
     pub is_draining: AtomicBool,
 }
@@ -86,6 +90,14 @@ impl Server {
         }
         let members = self.router.view().map_or(0, |view| view.members().len());
         Ok(format!("{members} nodes"))
+    }
+
+    /// Waits until the other nodes may have gone on without this one. Never without a cluster.
+    pub async fn fenced(&self) {
+        match &self.cluster {
+            Some(cluster) => cluster.status.fenced.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Whether new clients should come here.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{AppId, ChannelName, EventName};
@@ -14,6 +15,12 @@ use crate::refusal::Refusal;
 pub struct Secret(String);
 
 impl Secret {
+    /// Whether a text is this secret, in a time that says nothing about where they differ.
+    #[must_use]
+    pub fn is(&self, text: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(text).into()
+    }
+
     /// Takes a secret.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {

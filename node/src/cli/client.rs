@@ -7,6 +7,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use proto::app::Secret;
 use proto::http::signature::signed_query;
 use tokio::time::timeout;
 
@@ -26,27 +27,31 @@ pub(super) async fn send(
     let signed = (method.as_str(), path, body.as_bytes());
     let query = signed_query((&target.key, &secret), signed, &[], unix_ms() / 1000);
     let uri = format!("{}{path}?{query}", target.url.trim_end_matches('/'));
-    let (status, text) = exchange(method, &uri, body).await?;
+    let (status, text) = exchange(method, &uri, body, None).await?;
     if !status.is_success() {
         bail!("{} answered {status}: {text}", target.url);
     }
     Ok(text)
 }
 
-/// Sends a request and returns the status and the body.
+/// Sends a request, with a bearer token if there is one, and returns the status and the body.
 pub(super) async fn exchange(
     method: Method,
     uri: &str,
     body: String,
+    token: Option<&Secret>,
 ) -> anyhow::Result<(StatusCode, String)> {
     let connector =
         HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(method)
         .uri(uri)
-        .header("content-type", "application/json")
-        .body(Full::from(body))?;
+        .header("content-type", "application/json");
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {}", token.expose()));
+    }
+    let request = request.body(Full::from(body))?;
     let host = uri.split('?').next().unwrap_or_default().to_owned();
     let exchange = async {
         let answer =

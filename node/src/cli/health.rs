@@ -16,7 +16,7 @@ pub(super) struct Health {
 impl Health {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let uri = format!("{}/readyz?verbose", self.url.trim_end_matches('/'));
-        let (status, text) = exchange(Method::GET, &uri, String::new()).await?;
+        let (status, text) = exchange(Method::GET, &uri, String::new(), None).await?;
         print!("{text}");
         if !status.is_success() {
             bail!("the node is not ready ({status})");

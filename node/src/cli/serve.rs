@@ -1,30 +1,19 @@
-//! `handbell dev`, `handbell serve` and `handbell config`.
+//! `handbell serve` and `handbell config`, and how a node runs until it is stopped.
 
 use std::io::{IsTerminal, stderr};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, LogFormat, LogSection, Source};
+use crate::cluster::rebirth;
+use crate::config::{LogFormat, LogSection, Source};
 use crate::listen::raise_descriptor_limit;
 use crate::node::Node;
 
-use super::{ConfigArguments, snippets};
-
-#[derive(Debug, Args)]
-pub(super) struct Dev {
-    /// Port for clients and the HTTP API, on 127.0.0.1.
-    #[arg(long, default_value_t = 6001)]
-    port: u16,
-    /// Port for metrics and health, on 127.0.0.1.
-    #[arg(long, default_value_t = 9601)]
-    admin_port: u16,
-    /// Log what happens to every connection.
-    #[arg(long, short)]
-    verbose: bool,
-}
+use super::ConfigArguments;
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -44,20 +33,6 @@ pub(super) enum ConfigCommand {
         #[command(flatten)]
         source: ConfigArguments,
     },
-}
-
-impl Dev {
-    pub(super) async fn run(self) -> anyhow::Result<()> {
-        let mut config = Config::dev(self.port, self.admin_port);
-        config.log.level = if self.verbose { "debug,hyper=info" } else { "warn" }.into();
-        start_log(&config.log)?;
-        let app = config.apps[0].clone();
-        let node = Node::start(config, Source::default()).await.context(
-            "the node did not start (another one may be running: try --port and --admin-port)",
-        )?;
-        print!("{}", snippets::dev(node.clients(), node.admin(), &app));
-        run_until_stopped(node).await
-    }
 }
 
 impl Serve {
@@ -98,23 +73,41 @@ impl ConfigArguments {
     }
 }
 
-/// Serves until SIGTERM or Ctrl-C, then drains; a second signal ends the process at once.
-async fn run_until_stopped(mut node: Node) -> anyhow::Result<()> {
+/// Serves until SIGTERM, Ctrl-C or `handbell drain`, then drains; a second signal ends the process at
+/// once.
+pub(super) async fn run_until_stopped(mut node: Node) -> anyhow::Result<()> {
+    let server = Arc::clone(node.server());
+    tokio::select! {
+        stopped = stop_signal() => stopped?,
+        () = server.drain.notified() => {}
+        () = node.failed() => anyhow::bail!("a part of the node failed too often; see the log"),
+        () = server.fenced() => {
+            node.send_away().await;
+            let error = anyhow::Error::from(rebirth::begin_anew());
+            return Err(error.context("this process could not begin anew"));
+        }
+    }
+    tokio::select! {
+        () = node.drain() => Ok(()),
+        stopped = stop_signal() => {
+            stopped?;
+            anyhow::bail!("stopped before it was drained")
+        }
+    }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+pub(super) async fn stop_signal() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = node.failed() => anyhow::bail!("a part of the node failed too often; see the log"),
     }
-    tokio::select! {
-        () = node.drain() => Ok(()),
-        _ = terminate.recv() => anyhow::bail!("stopped before it was drained"),
-        _ = interrupt.recv() => anyhow::bail!("stopped before it was drained"),
-    }
+    Ok(())
 }
 
-fn start_log(log: &LogSection) -> anyhow::Result<()> {
+pub(super) fn start_log(log: &LogSection) -> anyhow::Result<()> {
     // The actor library logs a span for every actor at `info`, the WebSocket library every frame,
     // auth strings included, at `trace`.
     let directives = format!("ractor=warn,{},tungstenite=info,tokio_tungstenite=info", log.level);

@@ -23,8 +23,6 @@ use super::engine::{Engine, Event};
 const TICK: Duration = Duration::from_millis(20);
 /// How often time passes for the slots.
 const SLOT_TICKS: u64 = 5;
-/// A pause of the whole process after which the others have gone on without this node.
-pub const PAUSE_MAX: Duration = Duration::from_millis(1_500);
 
 /// The actor.
 #[derive(Debug)]
@@ -47,6 +45,8 @@ pub struct MemberParts {
     pub status: Arc<Status>,
     /// After how long alone a node begins a cluster.
     pub bootstrap_after: Duration,
+    /// How long it stays out because it was stopped again and again.
+    pub hold: Duration,
 }
 
 /// What can be seen of the member from outside.
@@ -102,7 +102,6 @@ pub struct State {
     membership: Membership,
     view: Option<Arc<View>>,
     ticks: u64,
-    last_tick: proto::Moment,
 }
 
 impl Member {
@@ -130,9 +129,9 @@ impl Actor for Member {
     ) -> Result<State, ActorProcessingErr> {
         let now = parts.clock.moment();
         let me = parts.router.me().clone();
-        let membership = Membership::new(me, parts.bootstrap_after, now);
+        let membership = Membership::new(me, parts.bootstrap_after, now + parts.hold);
         myself.send_interval(TICK, || Message::Tick);
-        Ok(State { parts, membership, view: None, ticks: 0, last_tick: now })
+        Ok(State { parts, membership, view: None, ticks: 0 })
     }
 
     async fn handle(
@@ -184,8 +183,6 @@ impl State {
     }
 
     fn tick(&mut self) {
-        let now = self.parts.clock.moment();
-        self.last_tick = now;
         self.ticks += 1;
         self.apply(Input::Tick);
         if self.ticks.is_multiple_of(SLOT_TICKS) {

@@ -19,7 +19,7 @@ use crate::router::Router;
 
 use super::engine::{Engine, EngineConfig, Facts, Phase};
 use super::member::{Member, MemberParts, Message, Status};
-use super::Inbox;
+use super::{Inbox, Pulse, rebirth};
 
 /// Events of the engine that may wait for the member.
 const EVENTS: usize = 1_024;
@@ -55,7 +55,7 @@ impl Cluster {
     /// # Errors
     /// The port cannot be bound, or the configuration is wrong.
     pub async fn join(
-        section: &ClusterSection,
+        (section, pulse): (&ClusterSection, &Pulse),
         router: &Router,
         root: ActorCell,
     ) -> anyhow::Result<Self> {
@@ -72,6 +72,8 @@ impl Cluster {
         let engine = Engine::start(config, me, sender, Arc::<Inbox>::clone(&inbox)).await?;
         channels.peers().connect(engine.clone());
         let status = Arc::new(Status::default());
+        let paused = Arc::clone(&status);
+        pulse.start(*channels.clock(), move || paused.fence("the process was stopped"))?;
         let parts = MemberParts {
             clock: *channels.clock(),
             engine: engine.clone(),
@@ -80,6 +82,7 @@ impl Cluster {
             inbox: Arc::clone(&inbox),
             status: Arc::clone(&status),
             bootstrap_after: section.bootstrap_after.0,
+            hold: rebirth::hold(),
         };
         let (member, _) = Actor::spawn_linked(None, Member, parts, root).await?;
         tokio::spawn(Member::hear(events, member.clone()));

@@ -91,13 +91,14 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// A node that knows nobody yet. It begins a cluster if it finds nobody for `bootstrap_after`.
+    /// A node that knows nobody yet. It begins a cluster if it finds nobody for `bootstrap_after`,
+    /// and serves from `start` at the earliest.
     #[must_use]
-    pub const fn new(me: RelayId, bootstrap_after: Duration, now: Moment) -> Self {
+    pub const fn new(me: RelayId, bootstrap_after: Duration, start: Moment) -> Self {
         Self {
             me,
             phase: Phase::Joining,
-            started: now,
+            started: start,
             bootstrap_after,
             is_rejected: false,
             has_gossip: false,
@@ -196,7 +197,7 @@ impl Membership {
     /// A node that has linked with everyone it knows begins to serve; one that finds nobody begins a
     /// cluster after a while.
     fn advance(&mut self, now: Moment) {
-        if self.phase != Phase::Joining {
+        if self.phase != Phase::Joining || now < self.started {
             return;
         }
         let mut live = self.seen.values().filter(|seen| seen.is_live).peekable();
