@@ -17,7 +17,7 @@ mod period;
 mod source;
 
 pub use app::AppSection;
-pub use cluster::ClusterSection;
+pub use cluster::{ClusterSection, PartitionMode};
 pub use error::ConfigError;
 pub use period::Period;
 pub use source::Source;
@@ -171,6 +171,9 @@ impl Config {
         tracing_subscriber::EnvFilter::try_new(&self.log.level).map_err(|error| {
             ConfigError::rule(format!("log.level = \"{}\": {error}", self.log.level))
         })?;
+        if let Some(cluster) = &self.cluster {
+            cluster.check()?;
+        }
         app::check_all(&self.apps)
     }
 

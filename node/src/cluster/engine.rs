@@ -107,8 +107,9 @@ pub enum Event {
         /// Why, for a person.
         reason: String,
     },
-    /// All other nodes that gossip knows, in order of their ids, one life of each. Sent when
-    /// anything in it has changed.
+    /// All other nodes that gossip knows, in order of their ids, the latest life of each. This node
+    /// is among them only if a later life of it is known: then its time is over. Sent when anything
+    /// in it has changed.
     Gossip(Vec<Seen>),
 }
 

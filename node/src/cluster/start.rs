@@ -115,7 +115,7 @@ fn facts(section: &ClusterSection, id: RelayId) -> Facts {
         id,
         cluster: section.advertise.unwrap_or(section.listen),
         clients: None,
-        wire: WIRE,
+        wire: WIRE << 8,
         slots: SLOTS,
         phase: Phase::Joining,
         apps_digest: 0,

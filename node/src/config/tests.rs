@@ -74,6 +74,57 @@ fn rules_of_apps_are_checked() {
 }
 
 #[test]
+fn rules_of_the_cluster_are_checked() {
+    let secret = "secret = \"0123456789abcdef\"\n";
+    let cluster = |lines: &str| format!("{APP}[cluster]\n{secret}{lines}\n");
+    let tls = "tls = { certificate = \"a\", key = \"b\", ca = \"c\" }\n";
+    check_error(&format!("{APP}[cluster]\n"), &["cluster.secret is missing", "openssl rand"]);
+    check_error(
+        &format!("{APP}[cluster]\nsecret = \"short\"\n{tls}"),
+        &["shorter than 16 bytes", "gossip is sealed with it even where `tls`"],
+    );
+    check_error(&cluster("node_id = \"a b\""), &["cluster.node_id = \"a b\"", "A-Z a-z 0-9 _ - ."]);
+    for seed in ["10.0.0.1", "name", "name:0", ":6002", "a:b:1"] {
+        check_error(&cluster(&format!("seeds = [\"{seed}\"]")), &["cluster.seeds", seed]);
+    }
+    check_error(&cluster("listen = \"0.0.0.0:6002\""), &["cluster.advertise is missing"]);
+    for open in [
+        "listen = \"8.8.8.8:6002\"",
+        "listen = \"0.0.0.0:6002\"\nadvertise = \"10.0.0.1:6002\"",
+        "listen = \"10.0.0.1:6002\"\nadvertise = \"[2001:db8::1]:6002\"",
+    ] {
+        check_error(&cluster(open), &["cluster.tls is missing", "not be encrypted"]);
+    }
+    check_error(&cluster("partition_mode = \"majority\""), &["needs cluster.size", "at least 3"]);
+    check_error(&cluster("partition_mode = \"majority\"\nsize = 2"), &["at least 3"]);
+    check_error(&cluster("size = 3"), &["only with cluster.partition_mode"]);
+    check_error(&cluster("ack = \"replicatd\""), &[":7:", "replicated"]);
+    check_error(&cluster("tls = { certificate = \"a\", key = \"b\" }"), &[":7:", "ca"]);
+}
+
+#[test]
+fn a_cluster_needs_a_secret_and_little_else() {
+    let loads = |lines: &str| {
+        let (_directory, source) =
+            source(&format!("{APP}[cluster]\nsecret = \"0123456789abcdef\"\n{lines}"));
+        let config = source.load().unwrap();
+        config.check().unwrap();
+        config.cluster.unwrap()
+    };
+    let default = loads("");
+    assert_eq!(default.advertised(), default.listen);
+    assert_eq!(default.bootstrap_after.to_string(), "10s");
+    assert_eq!(default.partition_mode, PartitionMode::Availability);
+    loads(
+        "listen = \"172.16.0.1:6002\"\nseeds = [\"10.0.0.1:6002\", \"[fd00::1]:1\", \"nodes.svc:2\"]",
+    );
+    loads("partition_mode = \"majority\"\nsize = 3\nack = \"sequenced\"");
+    let tls = "tls = { certificate = \"a\", key = \"b\", ca = \"c\" }";
+    loads(&format!("listen = \"0.0.0.0:6002\"\nadvertise = \"192.0.2.1:6002\"\n{tls}"));
+    assert!(Config::dev(1, 2).cluster.is_none());
+}
+
+#[test]
 fn the_environment_goes_over_the_file_and_flags_over_both() {
     let (_directory, mut source) =
         source("[drain]\ndelay = \"1s\"\nwindow = \"2s\"\n[log]\nlevel = \"warn\"\n");

@@ -41,6 +41,8 @@ pub const STALLED_AFTER: Duration = Duration::from_secs(3);
 
 /// Bytes before the messages: five numbers.
 const HEADER: usize = 40;
+/// Room for what a transport adds, so that it need not copy.
+const SPARE: usize = 16;
 /// In place of an acknowledgement: the stream is not known.
 const FORGOTTEN: u64 = u64::MAX;
 
@@ -265,7 +267,7 @@ impl Link {
     }
 
     fn frame(&self, number: u64, messages: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER + messages.len());
+        let mut bytes = Vec::with_capacity(HEADER + messages.len() + SPARE);
         let (known, done) = match self.unknown {
             Some(generation) => (generation, FORGOTTEN),
             None => (self.peer_generation, self.done),

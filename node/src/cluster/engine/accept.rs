@@ -2,20 +2,22 @@
 //! for long, so that strangers do not keep nodes out.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use proto::cluster::handshake::{self, Refusal, Rule};
 use ractor::ActorRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
 use super::links::Message;
 use super::pending::Pending;
 use super::stream::Stream;
 use super::{Shared, count, nonce, tls};
+use crate::clock::unix_ms;
 
 /// How long a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(3);
@@ -26,7 +28,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
 
 /// Accepts connections for ever.
 pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>, links: ActorRef<Message>) {
-    let mut tasks: JoinSet<()> = JoinSet::new();
+    let mut tasks: JoinSet<u64> = JoinSet::new();
     let mut pending: Pending<AbortHandle> = Pending::new();
     loop {
         tokio::select! {
@@ -34,20 +36,27 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>, links: Actor
                 Ok((stream, address)) => {
                     count::add(&shared.counters.accepted);
                     let has_greeted = Arc::new(AtomicBool::new(false));
-                    let task = admit(stream, Arc::clone(&shared), links.clone(), Arc::clone(&has_greeted));
-                    pending.insert(tasks.spawn(task), address.ip(), has_greeted);
+                    let (arrival, flag) = (pending.next(), Arc::clone(&has_greeted));
+                    let (shared, links) = (Arc::clone(&shared), links.clone());
+                    let task = tasks.spawn(async move {
+                        admit(stream, address, &shared, &links, &flag).await;
+                        arrival
+                    });
+                    pending.insert(task, address.ip(), has_greeted);
+                    // What it has said already is read before the next one is let in.
+                    yield_now().await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a cluster connection was not accepted");
                     sleep(EXHAUSTED_PAUSE).await;
                 }
             },
-            Some(ended) = tasks.join_next_with_id() => forget(&mut pending, &ended),
+            Some(ended) = tasks.join_next() => forget(&mut pending, &ended),
         }
-        while let Some(ended) = tasks.try_join_next_with_id() {
+        while let Some(ended) = tasks.try_join_next() {
             forget(&mut pending, &ended);
         }
-        while let Some(evicted) = pending.evict() {
+        for evicted in pending.evict() {
             count::add(&shared.counters.evicted);
             evicted.abort();
         }
@@ -55,12 +64,13 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>, links: Actor
     }
 }
 
-fn forget(pending: &mut Pending<AbortHandle>, ended: &Result<(Id, ()), JoinError>) {
-    let id = match ended {
-        Ok((id, ())) => *id,
-        Err(error) => error.id(),
-    };
-    pending.remove(|task| task.id() == id);
+fn forget(pending: &mut Pending<AbortHandle>, ended: &Result<u64, JoinError>) {
+    match ended {
+        Ok(arrival) => pending.remove(*arrival),
+        // It was put out, and is forgotten already.
+        Err(error) if error.is_cancelled() => {}
+        Err(_) => pending.retain(|task| !task.is_finished()),
+    }
 }
 
 /// Why a connection came to nothing.
@@ -83,22 +93,21 @@ impl From<Refusal> for Failure {
 
 async fn admit(
     stream: TcpStream,
-    shared: Arc<Shared>,
-    links: ActorRef<Message>,
-    has_greeted: Arc<AtomicBool>,
+    address: SocketAddr,
+    shared: &Shared,
+    links: &ActorRef<Message>,
+    has_greeted: &AtomicBool,
 ) {
-    let Ok(address) = stream.peer_addr() else {
-        return;
-    };
-    let conversation = converse(stream, &shared, &links, &has_greeted);
+    let conversation = converse(stream, shared, links, has_greeted);
     match timeout(HANDSHAKE_MAX, conversation).await {
         Ok(Ok(())) => {}
         Ok(Err(Failure::Refused(refusal))) => {
             shared.counters.refused(refusal.rule);
-            if refusal.rule == Rule::Malformed || refusal.rule == Rule::Myself {
-                tracing::debug!(%address, reason = %refusal, "a cluster connection was refused");
-            } else {
+            let is_noise = matches!(refusal.rule, Rule::Malformed | Rule::Myself | Rule::Busy);
+            if !is_noise && may_complain(&shared.counters.complained_at) {
                 tracing::warn!(%address, reason = %refusal, "a node was refused");
+            } else {
+                tracing::debug!(%address, reason = %refusal, "a cluster connection was refused");
             }
         }
         Ok(Err(Failure::Broken(error))) => {
@@ -110,6 +119,12 @@ async fn admit(
             tracing::debug!(%address, "a cluster handshake took too long");
         }
     }
+}
+
+/// Once a second: whoever reaches the port could fill the log.
+fn may_complain(complained_at: &AtomicU64) -> bool {
+    let second = unix_ms() / 1000;
+    complained_at.swap(second, Ordering::Relaxed) != second
 }
 
 async fn converse(
@@ -153,13 +168,10 @@ async fn greet(
     tls::check_name(stream, &greeted.peer().node)?;
     stream.write_message(&welcome).await?;
     let proved = greeted.receive(&stream.read_message().await?)?;
-    if !proved.is_probe() {
-        let peer = proved.peer().clone();
-        let admission =
-            ractor::call_t!(links, Message::Admit, ADMISSION_MAX.as_millis() as u64, peer);
-        admission.map_err(|error| io::Error::other(error.to_string()))??;
-    }
-    let is_probe = proved.is_probe();
+    let (peer, is_probe) = (proved.peer().clone(), proved.is_probe());
+    let patience_ms = ADMISSION_MAX.as_millis() as u64;
+    let admission = ractor::call_t!(links, Message::Admit, patience_ms, peer, is_probe);
+    admission.map_err(|error| io::Error::other(error.to_string()))??;
     let (agreed, proof) = proved.finish();
     stream.write_message(&proof).await?;
     Ok((!is_probe).then_some(agreed))

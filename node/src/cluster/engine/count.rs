@@ -11,6 +11,8 @@ macro_rules! counters {
         pub(super) struct Counters {
             $(pub(super) $name: AtomicU64,)+
             refused: [AtomicU64; Rule::ALL.len()],
+            /// The second in which a refusal was logged last.
+            pub(super) complained_at: AtomicU64,
         }
 
         /// The counters at one time.

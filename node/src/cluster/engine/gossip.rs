@@ -111,11 +111,13 @@ pub(super) async fn run(
     }
 }
 
-/// The other nodes, the latest life of each.
+/// The other nodes, the latest life of each; and this one, if it has a later life elsewhere.
 fn look(chitchat: &Chitchat) -> Vec<Seen> {
     let live: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
-    let me = &chitchat.self_chitchat_id().node_id;
-    let others = chitchat.node_states().iter().filter(|(id, _)| id.node_id != *me);
+    let me = chitchat.self_chitchat_id();
+    let is_other =
+        |id: &ChitchatId| id.node_id != me.node_id || id.generation_id > me.generation_id;
+    let others = chitchat.node_states().iter().filter(|(id, _)| is_other(id));
     latest(others.map(|(id, state)| (id, facts_of(id, state), live.contains(id))))
 }
 

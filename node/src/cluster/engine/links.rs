@@ -32,6 +32,7 @@ use super::dial::DialError;
 use super::stream::Stream;
 use super::{Event, Inbox, Seen, Shared};
 
+mod link;
 mod server;
 mod state;
 
@@ -53,8 +54,9 @@ pub(super) enum Message {
     Dial(RelayId, SocketAddr),
     /// How the handshake of a dial ended.
     Dialled(Dialled),
-    /// A peer has proved itself; may it have a session? Answered when an older one has ended.
-    Admit(RelayId, RpcReplyPort<Result<(), Refusal>>),
+    /// A peer has proved itself; may it have a session, or would it if this is a probe? Answered when
+    /// an older session has ended.
+    Admit(RelayId, bool, RpcReplyPort<Result<(), Refusal>>),
     /// A peer was admitted and its handshake is complete.
     Accepted(Agreed, Stream),
     /// `ractor_cluster` has started a session.
@@ -121,7 +123,7 @@ impl Actor for Links {
         match message {
             Message::Dial(peer, address) => state.dial(peer, address),
             Message::Dialled(dialled) => state.dialled(dialled).await,
-            Message::Admit(peer, reply) => state.admit(peer, reply),
+            Message::Admit(peer, is_probe, reply) => state.admit(&peer, is_probe, reply),
             Message::Accepted(agreed, stream) => state.accepted(agreed, stream),
             Message::Opened(session) => state.opened(session),
             Message::Ready(session) => state.ready(&session).await,
@@ -130,7 +132,7 @@ impl Actor for Links {
             Message::Overdue(number) => state.overdue(number).await,
             Message::Gossip(seen) => state.gossip(seen).await,
             Message::Rejected(address, refusal) => {
-                state.tell(Event::Rejected { address, reason: refusal.to_string() }).await;
+                state.rejected(address, refusal.to_string()).await;
             }
             Message::Tasks(tasks) => state.keep(tasks),
             Message::Ended(task) => return Err(format!("{task} has ended").into()),

@@ -1,9 +1,9 @@
 //! Seeds: the addresses at which a node looks for the others, resolved anew every few seconds.
 //!
-//! Who has another secret does not answer gossip. So, as long as nobody is known, seeds are dialled
+//! Who has another secret does not answer gossip. So, as long as there is no link, seeds are dialled
 //! too, to hear why they do not answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,6 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     links: ActorRef<Message>,
 ) {
-    let mut reasons = BTreeMap::new();
     loop {
         let mut addresses = resolve(&seeds).await;
         addresses.remove(&shared.facts.borrow().cluster);
@@ -42,9 +41,11 @@ pub(super) async fn run(
                 return;
             }
         }
-        if is_alone(&gossip).await {
-            let refusals = probe_all(&addresses, &shared).await;
-            report(refusals, &mut reasons, &links);
+        if shared.sessions.are_none() {
+            for (address, refusal) in probe_all(&addresses, &shared).await {
+                // The engine may have been stopped meanwhile.
+                let _ = links.cast(Message::Rejected(address, refusal));
+            }
         }
         sleep(RESOLVE_EVERY).await;
     }
@@ -68,10 +69,6 @@ async fn resolve(seeds: &[String]) -> BTreeSet<SocketAddr> {
     found.into_iter().flatten().take(ADDRESSES_MAX).collect()
 }
 
-async fn is_alone(gossip: &ChitchatHandle) -> bool {
-    gossip.with_chitchat(|chitchat| chitchat.live_nodes().count() < 2).await
-}
-
 async fn probe_all(
     addresses: &BTreeSet<SocketAddr>,
     shared: &Arc<Shared>,
@@ -86,22 +83,4 @@ async fn probe_all(
         Some((address, outcome.err()?.concerns_a_person()?.clone()))
     };
     probes.join_all().await.into_iter().filter_map(refusal).collect()
-}
-
-/// Tells of every refusal, and logs those that are new.
-fn report(
-    refusals: Vec<(SocketAddr, Refusal)>,
-    reasons: &mut BTreeMap<SocketAddr, String>,
-    links: &ActorRef<Message>,
-) {
-    reasons.retain(|known, _| refusals.iter().any(|(address, _)| address == known));
-    for (address, refusal) in refusals {
-        let reason = refusal.to_string();
-        if reasons.get(&address) != Some(&reason) {
-            tracing::error!(%address, reason, "a seed refused this node");
-            reasons.insert(address, reason);
-        }
-        // The engine may have been stopped meanwhile.
-        let _ = links.cast(Message::Rejected(address, refusal));
-    }
 }

@@ -76,6 +76,10 @@ impl Sessions {
         self.0.store(Arc::new(sessions));
     }
 
+    pub(super) fn are_none(&self) -> bool {
+        self.0.load().is_empty()
+    }
+
     pub(super) fn get(&self, number: u64) -> Option<Arc<Session>> {
         self.0.load().get(&number).cloned()
     }

@@ -1,5 +1,8 @@
 //! Handshakes that succeed, and every way in which one must not.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
 
 const NONCES: [Nonce; 2] = [[7; 32], [8; 32]];
@@ -178,4 +181,23 @@ fn a_reason_from_outside_is_made_printable_and_short() {
     let refusal = dialing.receive(&told).unwrap_err();
     assert_eq!(refusal.rule, Rule::Other);
     assert!(refusal.to_string().starts_with("a[31mbxxx") && refusal.to_string().len() == 256);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic_or_let_a_stranger_in(mut bytes in vec(any::<u8>(), 0..300), kind in 1_u8..5) {
+        if let Some(first) = bytes.first_mut() {
+            *first = kind;
+        }
+        let (keys, b) = (keys("secret"), introduction("b"));
+        let purpose = Purpose::Link(life("b", 1));
+        let begin = || dial(&keys, introduction("a"), purpose.clone(), NONCES[0], b"");
+        prop_assert!(accept(&keys, &b, &bytes, &NONCES[1], b"").is_err());
+        let (dialing, hello) = begin();
+        prop_assert!(dialing.receive(&bytes).is_err());
+        let (greeted, welcome) = accept(&keys, &b, &hello, &NONCES[1], b"").unwrap();
+        prop_assert!(greeted.receive(&bytes).is_err());
+        let (proving, _) = begin().0.receive(&welcome).unwrap();
+        prop_assert!(proving.receive(&bytes).is_err());
+    }
 }

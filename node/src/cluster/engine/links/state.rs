@@ -1,26 +1,29 @@
 //! What is done about each session, stage by stage.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use proto::RelayId;
 use proto::cluster::handshake::{Agreed, Refusal};
 use proto::name::NodeId;
 use ractor::{ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
+use ractor_cluster::NodeServerMessage;
 use ractor_cluster::node::NodeServerSessionInformation;
-use ractor_cluster::{NodeServerMessage, NodeSessionMessage};
-use std::net::SocketAddr;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::link::{Attempt, EndOfLane, Link, Origin, Stage, answer, remind};
 use super::server::{full_name, start_gateway, start_server};
 use super::{ATTEMPT_MAX, CLOSING_MAX, DIAL_MAX, Dialled, Message, OPENING_MAX, Parts};
 use crate::cluster::engine::dial;
-use crate::cluster::engine::session::{Arrivals, Session, deliver};
+use crate::cluster::engine::session::{Session, deliver};
 use crate::cluster::engine::stream::{Labelled, Stream, label, session_of};
 use crate::cluster::engine::{Event, Inbox, LANES, Seen, Shared, gateway};
+
+/// Reasons that are remembered so as not to be logged again.
+const REASONS_MAX: usize = 1024;
 
 /// The sessions and what belongs to them.
 pub(in crate::cluster::engine) struct State {
@@ -35,32 +38,10 @@ pub(in crate::cluster::engine) struct State {
     attempts: BTreeMap<RelayId, Attempt>,
     /// The latest life of each node that was ever heard of.
     known: BTreeMap<NodeId, u64>,
+    /// Why others refused, as it was logged last.
+    reasons: BTreeMap<SocketAddr, String>,
     lanes: JoinSet<()>,
     tasks: JoinSet<()>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Attempt {
-    is_dial: bool,
-    since: Instant,
-}
-
-/// A session and what only its owner knows of it.
-struct Link {
-    session: Arc<Session>,
-    stage: Stage,
-    is_dialled: bool,
-    actor: Option<ActorRef<NodeSessionMessage>>,
-    arrivals: Option<Arrivals>,
-    /// Peers of the same id that wait for the end of this session.
-    waiting: Vec<(RelayId, RpcReplyPort<Result<(), Refusal>>)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Opening,
-    Up,
-    Closing { was_up: bool },
 }
 
 impl State {
@@ -81,9 +62,22 @@ impl State {
             links: BTreeMap::new(),
             attempts: BTreeMap::new(),
             known: BTreeMap::new(),
+            reasons: BTreeMap::new(),
             lanes: JoinSet::new(),
             tasks: JoinSet::new(),
         })
+    }
+
+    /// A node will not have us, or we will not have it: told every time, logged when it is new.
+    pub(super) async fn rejected(&mut self, address: SocketAddr, reason: String) {
+        if self.reasons.get(&address) != Some(&reason) {
+            tracing::error!(%address, reason, "a node and this one do not come together");
+            if self.reasons.len() >= REASONS_MAX {
+                self.reasons.clear();
+            }
+            self.reasons.insert(address, reason.clone());
+        }
+        self.tell(Event::Rejected { address, reason }).await;
     }
 
     /// Takes tasks that end with this state.
@@ -117,6 +111,11 @@ impl State {
     pub(super) async fn gossip(&mut self, seen: Vec<Seen>) {
         for Seen { facts, .. } in &seen {
             self.learn(&facts.id);
+            if let Some(older) = self.link_of(&facts.id.node)
+                && self.links[&older].session.peer.incarnation < facts.id.incarnation
+            {
+                self.close(older, "a later life of the node is known");
+            }
         }
         self.tell(Event::Gossip(seen)).await;
     }
@@ -131,19 +130,20 @@ impl State {
         if is_linked || self.attempt(&peer).is_some() {
             return;
         }
-        let began = Instant::now();
-        self.attempts.insert(peer.clone(), Attempt { is_dial: true, since: began });
-        let (shared, myself) = (Arc::clone(&self.shared), self.myself.clone());
-        tokio::spawn(async move {
-            let outcome = dial::link(&shared, &peer, address).await;
+        let since = Instant::now();
+        let (shared, myself, to) = (Arc::clone(&self.shared), self.myself.clone(), peer.clone());
+        let dial = tokio::spawn(async move {
+            let outcome = dial::link(&shared, &to, address).await;
+            let dialled = Dialled { peer: to, address, began: since, outcome };
             // The engine may have been stopped meanwhile.
-            let _ = myself.cast(Message::Dialled(Dialled { peer, address, began, outcome }));
+            let _ = myself.cast(Message::Dialled(dialled));
         });
+        self.attempts.insert(peer, Attempt { dial: Some(dial.abort_handle()), since });
     }
 
-    fn attempt(&mut self, peer: &RelayId) -> Option<Attempt> {
+    fn attempt(&mut self, peer: &RelayId) -> Option<&Attempt> {
         self.attempts.retain(|_, attempt| attempt.since.elapsed() < ATTEMPT_MAX);
-        self.attempts.get(peer).copied()
+        self.attempts.get(peer)
     }
 
     pub(super) async fn dialled(&mut self, dialled: Dialled) {
@@ -152,16 +152,14 @@ impl State {
         match outcome {
             Ok((agreed, stream)) if self.link_of(&peer.node).is_none() => {
                 let left = DIAL_MAX.saturating_sub(began.elapsed());
-                self.register(agreed, stream, Some(left));
+                self.register(agreed, stream, Origin::Dialled { left });
             }
             // The peer came to us in the meantime.
             Ok(_) => self.tell(Event::DialFailed { peer, refused: false }).await,
             Err(error) => {
                 tracing::debug!(peer = %peer.node, %address, %error, "a dial failed");
                 if let Some(refusal) = error.concerns_a_person() {
-                    tracing::warn!(peer = %peer.node, %address, reason = %refusal, "a node refused this one");
-                    let reason = refusal.to_string();
-                    self.tell(Event::Rejected { address, reason }).await;
+                    self.rejected(address, refusal.to_string()).await;
                 }
                 self.tell(Event::DialFailed { peer, refused: error.is_absent() }).await;
             }
@@ -177,46 +175,63 @@ impl State {
         *known = id.incarnation.max(*known);
     }
 
-    pub(super) fn admit(&mut self, peer: RelayId, reply: RpcReplyPort<Result<(), Refusal>>) {
+    pub(super) fn admit(
+        &mut self,
+        peer: &RelayId,
+        is_probe: bool,
+        reply: RpcReplyPort<Result<(), Refusal>>,
+    ) {
         let known = self.known.get(&peer.node).copied().unwrap_or(0);
-        let is_dialled = self.attempt(&peer).is_some_and(|attempt| attempt.is_dial);
         if known > peer.incarnation {
-            answer(reply, Err(Refusal::stale(&peer.node, known)));
-        } else if is_dialled && self.shared.me.id < peer {
-            answer(reply, Err(Refusal::busy()));
-        } else {
-            self.learn(&peer);
-            self.attempts
-                .insert(peer.clone(), Attempt { is_dial: is_dialled, since: Instant::now() });
-            match self.link_of(&peer.node) {
-                None => answer(reply, Ok(())),
-                Some(number) => {
-                    if let Some(link) = self.links.get_mut(&number) {
-                        link.waiting.push((peer, reply));
-                    }
-                    self.close(number, "the peer has begun a new one");
-                }
-            }
+            return answer(reply, Err(Refusal::stale(&peer.node, known)));
         }
+        if is_probe {
+            return answer(reply, Ok(()));
+        }
+        // Of two that dial each other the smaller one's attempt goes on.
+        let is_smaller = self.shared.me.id < *peer;
+        let dial = self.attempt(peer).and_then(|attempt| attempt.dial.clone());
+        let is_opening = |link: &Link| {
+            link.is_dialled && link.stage == Stage::Opening && link.session.peer == *peer
+        };
+        if is_smaller && (dial.is_some() || self.links.values().any(is_opening)) {
+            return answer(reply, Err(Refusal::busy()));
+        }
+        self.learn(peer);
+        self.attempts.insert(peer.clone(), Attempt { dial, since: Instant::now() });
+        let Some(number) = self.link_of(&peer.node) else {
+            return answer(reply, Ok(()));
+        };
+        if let Some(link) = self.links.get_mut(&number) {
+            link.waiting.push(reply);
+        }
+        self.close(number, "the peer has begun a new one");
     }
 
     pub(super) fn accepted(&mut self, agreed: Agreed, stream: Stream) {
-        self.attempts.remove(&agreed.peer);
-        // Two connections of one peer were admitted at once; it will dial again.
+        let dial = self.attempts.remove(&agreed.peer).and_then(|attempt| attempt.dial);
+        if let Some(dial) = &dial {
+            dial.abort();
+        }
+        // Otherwise two connections of one peer were admitted at once; it will dial again.
         if self.link_of(&agreed.peer.node).is_none() {
-            self.register(agreed, stream, None);
+            self.register(agreed, stream, Origin::Accepted { is_dialled: dial.is_some() });
         }
     }
 
     /// Hands an authenticated connection over to `ractor_cluster`.
-    fn register(&mut self, agreed: Agreed, stream: Stream, dial_left: Option<Duration>) {
+    fn register(&mut self, agreed: Agreed, stream: Stream, origin: Origin) {
         let Agreed { peer, session: number } = agreed;
         self.learn(&peer);
         let (session, arrivals) = Session::new(number, peer);
+        let (is_server, is_dialled, left) = match origin {
+            Origin::Dialled { left } => (false, true, left),
+            Origin::Accepted { is_dialled } => (true, is_dialled, OPENING_MAX),
+        };
         let link = Link {
             session,
             stage: Stage::Opening,
-            is_dialled: dial_left.is_some(),
+            is_dialled,
             actor: None,
             arrivals: Some(arrivals),
             waiting: Vec::new(),
@@ -224,10 +239,9 @@ impl State {
         self.links.insert(number, link);
         self.publish();
         let stream = Box::new(Labelled { stream, session: number });
-        let is_server = dial_left.is_none();
         // If the server has failed, so does this actor.
         let _ = self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });
-        remind(&self.myself, number, dial_left.unwrap_or(OPENING_MAX));
+        remind(&self.myself, number, left);
     }
 
     fn publish(&self) {
@@ -297,7 +311,7 @@ impl State {
         } else if link.is_dialled {
             self.tell(Event::DialFailed { peer, refused: false }).await;
         }
-        for (_, reply) in link.waiting {
+        for reply in link.waiting {
             answer(reply, Ok(()));
         }
     }
@@ -330,28 +344,4 @@ impl State {
             (Stage::Closing { .. }, None) => self.end(number).await,
         }
     }
-}
-
-/// Closes the session when a lane's task has ended: when that panicked, the lane would be dead.
-struct EndOfLane(u64, ActorRef<Message>);
-
-impl Drop for EndOfLane {
-    fn drop(&mut self) {
-        // The session has usually ended already, and perhaps the engine.
-        let _ = self.1.cast(Message::Close(self.0));
-    }
-}
-
-fn answer(reply: RpcReplyPort<Result<(), Refusal>>, answer: Result<(), Refusal>) {
-    // Whoever asked may have been gone for long.
-    let _ = reply.send(answer);
-}
-
-fn remind(myself: &ActorRef<Message>, number: u64, after: Duration) {
-    let myself = myself.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(after).await;
-        // The engine may have been stopped meanwhile.
-        let _ = myself.cast(Message::Overdue(number));
-    });
 }
