@@ -32,7 +32,8 @@ pub fn open(
     for wave in channels.chunks(WAVE) {
         let mut openings = Vec::with_capacity(wave.len());
         for (number, channel) in (streams.len()..).zip(wave) {
-            let mut opening = Opening::connect(target, source(target, number))?;
+            let source = source(target, number);
+            let mut opening = Opening::connect(target.address, source, STEP_MAX)?;
             opening.send(target.dialect.upgrade(channel).as_bytes())?;
             openings.push(opening);
         }
@@ -61,34 +62,48 @@ fn source(target: &Target, number: usize) -> Option<SocketAddr> {
     target.address.is_ipv4().then(|| (address, 0).into())
 }
 
-/// A connection on its way to being open.
-struct Opening {
+/// A connection on its way to being open. It blocks, for a time.
+#[derive(Debug)]
+pub struct Opening {
     stream: TcpStream,
     unread: Vec<u8>,
 }
 
 impl Opening {
-    fn connect(target: &Target, source: Option<SocketAddr>) -> anyhow::Result<Self> {
+    /// Connects, from an address of its own if one is given; no step may take longer than
+    /// `patience`.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn connect(
+        address: SocketAddr,
+        source: Option<SocketAddr>,
+        patience: Duration,
+    ) -> anyhow::Result<Self> {
         let connect = || -> std::io::Result<TcpStream> {
-            let domain = Domain::for_address(target.address);
+            let domain = Domain::for_address(address);
             let socket = Socket::new(domain, Type::STREAM, None)?;
             if let Some(source) = source {
                 socket.bind(&source.into())?;
             }
-            socket.connect_timeout(&target.address.into(), STEP_MAX)?;
+            socket.connect_timeout(&address.into(), patience)?;
             socket.set_tcp_nodelay(true)?;
             // Closed by a reset: else its port would stay taken for a minute, and rounds follow
             // each other faster than that.
             socket.set_linger(Some(Duration::ZERO))?;
-            socket.set_read_timeout(Some(STEP_MAX))?;
+            socket.set_read_timeout(Some(patience))?;
             Ok(socket.into())
         };
-        let stream = connect().with_context(|| format!("cannot connect to {}", target.address))?;
+        let stream = connect().with_context(|| format!("cannot connect to {address}"))?;
         let unread = Vec::new();
         Ok(Self { stream, unread })
     }
 
-    fn send(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// If the server went away.
+    pub fn send(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         self.stream.write_all(bytes).context("the server went away")
     }
 
@@ -102,7 +117,10 @@ impl Opening {
     }
 
     /// Waits for the answer to the upgrade.
-    fn switched(&mut self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// If it is no, or does not come.
+    pub fn switched(&mut self) -> anyhow::Result<()> {
         loop {
             if let Some(answer) = Message::parse(&self.unread) {
                 let status = answer.second_word();
@@ -116,21 +134,31 @@ impl Opening {
     }
 
     /// Waits for a message that has these words in it.
-    fn text(&mut self, words: &str) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// If the server says no, or nothing.
+    pub fn text(&mut self, words: &str) -> anyhow::Result<String> {
         loop {
             while let Some(frame) = frame::parse(&self.unread)? {
                 let text = String::from_utf8_lossy(frame.payload);
                 if frame.opcode == CLOSE || text.contains("error") {
                     bail!("the server refused a client: {text}");
                 }
-                let (is_it, bytes) = (text.contains(words), frame.bytes);
+                let found = text.contains(words).then(|| text.into_owned());
+                let bytes = frame.bytes;
                 self.unread.drain(..bytes);
-                if is_it {
-                    return Ok(());
+                if let Some(text) = found {
+                    return Ok(text);
                 }
             }
             self.read_more()?;
         }
+    }
+
+    /// The connection, and what has been read of it and not been waited for.
+    #[must_use]
+    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.unread)
     }
 
     fn finish(self) -> anyhow::Result<TcpStream> {

@@ -24,6 +24,23 @@ pub struct Credentials {
     pub secret: Secret,
 }
 
+impl Credentials {
+    /// A signed request for something of the app, such as `events`.
+    #[must_use]
+    pub fn request(
+        &self,
+        (method, resource): (&str, &str),
+        parameters: &[(&str, &str)],
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> Vec<u8> {
+        let path = format!("/apps/{}/{resource}", self.app_id);
+        let signed = (method, path.as_str(), body.as_bytes());
+        let query = signed_query((&self.key, &self.secret), signed, parameters, unix_seconds());
+        request((method, &format!("{path}?{query}")), headers, body.as_bytes())
+    }
+}
+
 /// How a server is spoken to.
 #[derive(Clone, Debug)]
 pub enum Dialect {
@@ -83,15 +100,11 @@ impl Dialect {
                         ("batch_events", json!({ "batch": events }))
                     }
                 };
-                let path = format!("/apps/{}/{resource}", app.app_id);
-                let body = body.to_string();
-                let signed = ("POST", path.as_str(), body.as_bytes());
-                let query = signed_query((&app.key, &app.secret), signed, &[], unix_seconds());
-                post(out, &format!("{path}?{query}"), body.as_bytes());
+                out.extend(app.request(("POST", resource), &[], &body.to_string(), &[]));
             }
             Self::Bare => {
                 let frames: Vec<u8> = data.iter().flat_map(|d| delivery(channel, d)).collect();
-                post(out, &format!("/{channel}"), &frames);
+                out.extend(request(("POST", &format!("/{channel}")), &[], &frames));
             }
         }
     }
@@ -107,13 +120,17 @@ fn delivery(channel: &str, data: &str) -> impl Iterator<Item = u8> + use<> {
     text_frame(&message).into_iter()
 }
 
-fn post(out: &mut Vec<u8>, target: &str, body: &[u8]) {
-    let mut head = format!("POST {target} HTTP/1.1\r\nhost: loadtest\r\n");
+/// A request without a signature.
+#[must_use]
+pub fn request((method, target): (&str, &str), headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut head = format!("{method} {target} HTTP/1.1\r\nhost: loadtest\r\n");
+    for (name, value) in headers {
+        write!(head, "{name}: {value}\r\n").expect("a String takes everything");
+    }
     let length = body.len();
     write!(head, "content-type: application/json\r\ncontent-length: {length}\r\n\r\n")
         .expect("a String takes everything");
-    out.extend_from_slice(head.as_bytes());
-    out.extend_from_slice(body);
+    [head.as_bytes(), body].concat()
 }
 
 fn unix_seconds() -> u64 {

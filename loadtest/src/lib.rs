@@ -3,9 +3,10 @@
 //! A [`scenario`] opens clients ([`client`], [`subscriber`]) and publishers ([`publisher`]) to a
 //! [`server`], runs them in one loop ([`traffic`]), and returns figures ([`report`]) from what the
 //! server's process used ([`process`]) and what the [`checker`] saw. [`bare`] is the server that
-//! everything is compared with.
+//! everything is compared with. [`chaos`] breaks a cluster and judges what its clients see.
 
 pub mod bare;
+pub mod chaos;
 pub mod checker;
 pub mod client;
 pub mod dialect;

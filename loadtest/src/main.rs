@@ -11,12 +11,12 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
 use proto::app::Secret;
 
-use handbell_loadtest::bare;
 use handbell_loadtest::dialect::{Credentials, Dialect};
 use handbell_loadtest::progress::Progress;
 use handbell_loadtest::report::{Machine, Report, Round, Series};
 use handbell_loadtest::scenario::{Scenario, fan_out, idle, publish};
 use handbell_loadtest::server::{self, Kind, Running, Target};
+use handbell_loadtest::{bare, chaos};
 
 /// Measures Handbell, or another server that speaks Pusher's protocol, beside a server that makes
 /// nothing but the system calls.
@@ -50,6 +50,11 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Real nodes, real clients, and faults drawn from seeds: whether anything is lost.
+    Chaos {
+        #[command(flatten)]
+        options: chaos::Options,
+    },
     /// The bare server.
     #[command(hide = true)]
     Bare { address: SocketAddr },
@@ -58,6 +63,8 @@ enum Command {
     Leash {
         #[arg(long)]
         core: Option<usize>,
+        #[arg(long)]
+        user: Option<u32>,
         #[arg(last = true, required = true)]
         program: Vec<String>,
     },
@@ -111,8 +118,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Idle { idle, options } => (Scenario::Idle(idle), options),
         Command::FanOut { fan_out, options } => (Scenario::FanOut(fan_out), options),
         Command::Publish { publish, options } => (Scenario::Publish(publish), options),
+        Command::Chaos { options } => return chaos::run(&options),
         Command::Bare { address } => return bare::serve(address).map(|()| true),
-        Command::Leash { core, program } => return Err(server::leash(core, &program)),
+        Command::Leash { core, user, program } => return Err(server::leash(core, user, &program)),
     };
     bare::raise_descriptor_limit();
     let machine = Machine::this();

@@ -8,7 +8,7 @@ pub const MARK_BYTES: usize = 16;
 const STREAM_DIGITS: usize = 4;
 
 /// An event's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark {
     /// Its stream, below 10,000.
     pub stream: u32,

@@ -11,7 +11,7 @@ use crate::checker::Faults;
 use crate::scenario::Scenario;
 use crate::server::Kind;
 
-mod table;
+pub(crate) mod table;
 
 /// A named number; the name says the unit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -147,19 +147,27 @@ impl Report {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.push('\n');
-        let written = if path.as_os_str() == "-" {
-            io::stdout().write_all(text.as_bytes())
-        } else {
-            File::create(path).and_then(|mut file| file.write_all(text.as_bytes()))
-        };
-        written.with_context(|| format!("cannot write {}", path.display()))
+        write_json(self, path)
     }
 }
 
+/// Writes something as JSON; `-` is standard output.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_json(what: &impl Serialize, path: &Path) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(what)?;
+    text.push('\n');
+    let written = if path.as_os_str() == "-" {
+        io::stdout().write_all(text.as_bytes())
+    } else {
+        File::create(path).and_then(|mut file| file.write_all(text.as_bytes()))
+    };
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// The middle value, or the mean of the two in the middle; 0 of none.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     match (values.get((values.len().max(1) - 1) / 2), values.get(values.len() / 2)) {
         (Some(low), Some(high)) => f64::midpoint(*low, *high),

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use proto::app::Secret;
-use rustix::process::{Signal, set_parent_process_death_signal};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::process::{Signal, Uid, set_parent_process_death_signal};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_thread_uid};
 use serde::Serialize;
 
 use crate::dialect::{Credentials, Dialect};
@@ -157,12 +157,16 @@ fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(listener.local_addr()?)
 }
 
-/// Becomes another program, on one core, which is killed when its parent ends: an interrupted load
-/// test leaves no server behind. Returns only if that fails.
+/// Becomes another program, on one core and as another user if they are given, which is killed when
+/// its parent ends: an interrupted load test leaves no server behind. Returns only if that fails.
 #[must_use]
-pub fn leash(core: Option<usize>, program: &[String]) -> anyhow::Error {
+pub fn leash(core: Option<usize>, user: Option<u32>, program: &[String]) -> anyhow::Error {
     let become_it = || -> anyhow::Result<()> {
         let (name, arguments) = program.split_first().context("no program to run")?;
+        if let Some(user) = user {
+            // It takes the parent's death signal away, so it comes first.
+            set_thread_uid(Uid::from_raw(user))?;
+        }
         set_parent_process_death_signal(Some(Signal::KILL))?;
         if let Some(core) = core {
             pin(core)?;

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use anyhow::{Context as _, ensure};
 
-use crate::frame::{self, CLOSE, PING, PONG, TEXT, masked};
+use crate::frame::{self, CLOSE, Frame, PING, PONG, TEXT, masked};
 use crate::mark::Mark;
 
 /// An event that arrived.
@@ -32,7 +32,13 @@ impl Subscriber {
     /// Takes over a connection that does not block.
     #[must_use]
     pub const fn new(stream: TcpStream) -> Self {
-        Self { stream: Some(stream), rest: Vec::new(), hint: 0 }
+        Self::resume(stream, Vec::new())
+    }
+
+    /// Takes over a connection of which something has been read already.
+    #[must_use]
+    pub const fn resume(stream: TcpStream, rest: Vec<u8>) -> Self {
+        Self { stream: Some(stream), rest, hint: 0 }
     }
 
     /// The socket, to watch.
@@ -54,6 +60,31 @@ impl Subscriber {
         buffer: &mut [u8],
         mut report: impl FnMut(Delivered),
     ) -> anyhow::Result<bool> {
+        let mut hint = self.hint;
+        let open = self.receive_frames(buffer, |stream, frame| match frame.opcode {
+            TEXT => match Mark::find(frame.payload, &mut hint) {
+                Some(mark) => {
+                    report(Delivered { mark, frame_bytes: frame.bytes });
+                    Ok(())
+                }
+                None => answer(stream, frame.payload),
+            },
+            _ => Ok(()),
+        });
+        self.hint = hint;
+        open
+    }
+
+    /// Reads once and hands over the texts and the close frame that have arrived whole; pings are
+    /// answered. False if the server closed the connection.
+    ///
+    /// # Errors
+    /// If the server sends no WebSocket frames, or if `take` fails.
+    pub fn receive_frames(
+        &mut self,
+        buffer: &mut [u8],
+        mut take: impl FnMut(&TcpStream, Frame<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<bool> {
         let Some(stream) = &self.stream else {
             return Ok(true);
         };
@@ -73,16 +104,13 @@ impl Subscriber {
         while let Some(frame) = frame::parse(unread)? {
             unread = &unread[frame.bytes..];
             match frame.opcode {
-                TEXT => match Mark::find(frame.payload, &mut self.hint) {
-                    Some(mark) => report(Delivered { mark, frame_bytes: frame.bytes }),
-                    None => answer(stream, frame.payload)?,
-                },
+                TEXT | CLOSE => take(stream, frame)?,
                 PING => send(stream, &masked(PONG, frame.payload))?,
-                CLOSE => {
-                    self.stream = None;
-                    return Ok(false);
-                }
                 _ => {}
+            }
+            if frame.opcode == CLOSE {
+                self.stream = None;
+                return Ok(false);
             }
         }
         self.rest.clear();
@@ -92,7 +120,10 @@ impl Subscriber {
 }
 
 /// Older servers ping with an event.
-fn answer(stream: &TcpStream, message: &[u8]) -> anyhow::Result<()> {
+///
+/// # Errors
+/// If the connection is broken.
+pub fn answer(stream: &TcpStream, message: &[u8]) -> anyhow::Result<()> {
     const QUESTION: &[u8] = b"pusher:ping";
     if message.windows(QUESTION.len()).any(|w| w == QUESTION) {
         send(stream, &masked(TEXT, br#"{"event":"pusher:pong","data":{}}"#))?;

@@ -102,7 +102,7 @@ impl Channels {
     /// Deals with a question, in the order of the calls. The answer comes through its replier.
     pub fn handle(&self, request: Request) {
         // A process that was stopped believes in an old view.
-        if self.0.parts.pulse.is_late(self.clock().moment()) {
+        if self.is_stopped() {
             return request.replier.answer(Answer::Unavailable);
         }
         let mut slot = self.slot(request.slot);
@@ -371,6 +371,12 @@ impl Channels {
     #[must_use]
     pub fn default_ack(&self) -> Ack {
         self.0.parts.ack
+    }
+
+    /// Whether this process was stopped for so long that the others have gone on without it.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.parts.pulse.is_late(self.clock().moment())
     }
 
     /// Time.

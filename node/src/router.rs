@@ -154,6 +154,7 @@ impl Router {
     fn send(&self, slot: Slot, ask: Ask) -> oneshot::Receiver<Answer> {
         let (replier, answer) = Replier::local();
         match &*self.0.view.load() {
+            _ if self.0.channels.is_stopped() => replier.answer(Answer::Unavailable),
             None => replier.answer(Answer::NotOwner),
             Some(view) if *view.owner(slot) == self.0.me => {
                 self.0.channels.handle(Request { slot, ask, replier });
@@ -304,6 +305,8 @@ impl Asked {
                 return Err(error);
             };
             if Instant::now() + RETRY_AFTER >= self.deadline {
+                let slot = again.slot.index();
+                tracing::warn!(slot, %error, "a question was given up");
                 return Err(error);
             }
             sleep(RETRY_AFTER).await;

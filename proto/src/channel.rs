@@ -43,8 +43,10 @@ pub struct Channel {
     kind: ChannelKind,
     settings: Settings,
     position: Position,
-    /// The last place given under an earlier ownership, while none has been given under this one.
-    inherited: Option<Position>,
+    /// Where earlier ownerships ended, oldest first: the way that the channel has come.
+    ancestors: Vec<Position>,
+    /// No place has been given under this ownership: what an earlier one gave may still turn up.
+    is_fresh: bool,
     roster: Roster,
     memory: Memory,
     /// Connections signed in as the user of this channel.
@@ -66,7 +68,8 @@ impl Channel {
             kind,
             settings,
             position: Position { epoch, offset },
-            inherited: None,
+            ancestors: Vec::new(),
+            is_fresh: false,
             roster: Roster::default(),
             memory: Memory::default(),
             signed_in: Sockets::default(),
@@ -289,7 +292,7 @@ impl Channel {
             happenings.push(Happening::client_event(&draft.event, *socket, user.clone()));
         }
         self.position.offset = self.position.offset.next();
-        self.inherited = None;
+        self.is_fresh = false;
         let publication = Arc::new(Publication {
             draft,
             position: self.position,

@@ -22,6 +22,9 @@ const TAIL_BYTES: usize = 32 * 1024;
 /// How long they are kept.
 const TAIL_FOR: Duration = Duration::from_secs(5);
 
+/// How long the owner has to answer a question for what is missing.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
 /// A channel's connections in a shard.
 #[derive(Debug)]
 pub struct Local<S> {
@@ -35,8 +38,8 @@ pub struct Local<S> {
     joining: Vec<Joined>,
     /// The members as the connections have been told.
     members: Option<BTreeMap<UserId, Arc<Member>>>,
-    /// The owner was asked for what is missing.
-    is_resuming: bool,
+    /// When the owner was asked for what is missing.
+    asked: Option<Moment>,
     /// Whether the user of the channel is signed in, as watchers have been told.
     is_online: bool,
 }
@@ -81,7 +84,7 @@ impl<S> Default for Local<S> {
             others: IndexMap::new(),
             joining: Vec::new(),
             members: None,
-            is_resuming: false,
+            asked: None,
             is_online: false,
         }
     }
@@ -188,8 +191,12 @@ impl<S> Local<S> {
             return Verdict::Repeat;
         }
         if position.offset != self.last.offset.next() {
-            let was_resuming = std::mem::replace(&mut self.is_resuming, true);
-            return if was_resuming { Verdict::Waiting } else { Verdict::Hole };
+            let now = publication.accepted;
+            if self.asked.is_some_and(|asked| now.since(asked) < ASK_AGAIN_AFTER) {
+                return Verdict::Waiting;
+            }
+            self.asked = Some(now);
+            return Verdict::Hole;
         }
         self.last = position;
         self.keep(publication);
@@ -230,13 +237,13 @@ impl<S> Local<S> {
 
     /// The owner has sent everything that was missing and that it has.
     pub fn resumed(&mut self, resumed: &Resumed) -> Changes {
-        self.is_resuming = false;
+        self.asked = None;
         let mut changes = Changes::default();
         if self.is_empty() {
             return changes;
         }
         if !self.subscribers.is_empty() {
-            changes.is_gap = self.last.offset != resumed.position.offset;
+            changes.is_gap = resumed.is_diverged || self.last.offset != resumed.position.offset;
         }
         self.last = resumed.position;
         if let Some(members) = &resumed.members {

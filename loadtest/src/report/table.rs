@@ -64,7 +64,7 @@ fn find(figures: &[Figure], name: &str) -> Option<f64> {
 }
 
 /// Three digits, or all of a whole number's.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),
@@ -74,7 +74,7 @@ fn number(value: f64) -> String {
 }
 
 /// The first column to the left, the others to the right.
-fn align(rows: &[Vec<String>]) -> String {
+pub(crate) fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));

@@ -88,7 +88,7 @@ impl Channels {
         let now = self.clock().moment();
         if slot.is_serving() {
             self.merge(&mut slot, estate);
-        } else {
+        } else if matches!(slot.ownership.phase(), Hold::Taking { .. }) {
             slot.takeover.add(estate, at, now);
         }
     }
@@ -121,8 +121,10 @@ impl Channels {
     /// A relay says what it has of a channel.
     pub fn resync(&self, key: ChannelKey, resync: Resync) {
         let mut slot = self.slot(Slot::of(&key));
-        if !slot.is_serving() {
+        if matches!(slot.ownership.phase(), Hold::Taking { .. }) {
             slot.takeover.add_resync(key, resync);
+        } else if !slot.is_serving() {
+            tracing::debug!(channel = ?key.channel, "a resync came after the slot had gone on");
         } else if let Some(entry) = slot.channels.get_mut(&key) {
             entry.send(Command::Resync(vec![resync]), None, None, None);
         } else {

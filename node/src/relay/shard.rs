@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use proto::channel::{Command, Delivery, Joined, Part, Resumed, Role, Welcome};
+use proto::channel::{Command, Delivery, Joined, Part, Resumed, Resync, Role, Welcome};
 use proto::cluster::slot::{SLOTS, Slot};
 use proto::door::Signal;
 use proto::event::Publication;
@@ -193,15 +193,17 @@ impl Shard {
 
     /// Says to the claimant of slots what is here of their channels.
     fn gather(&self, slots: &[Slot], to: &RelayId) {
-        #[allow(clippy::cast_possible_truncation)] // At most SHARDS_MAX.
-        let part = Part { index: self.number as u32, of: self.index.shards_total() as u32 };
         for slot in slots {
             for (key, local) in &self.channels[slot.index()] {
-                let now = self.metrics.clock().moment();
-                let resync = local.resync(self.router.me().clone(), part, now);
-                self.router.resync(to, key.clone(), resync);
+                self.router.resync(to, key.clone(), self.resync(local));
             }
         }
+    }
+
+    fn resync(&self, local: &Local<Sink>) -> Resync {
+        #[allow(clippy::cast_possible_truncation)] // At most SHARDS_MAX.
+        let part = Part { index: self.number as u32, of: self.index.shards_total() as u32 };
+        local.resync(self.router.me().clone(), part, self.metrics.clock().moment())
     }
 
     fn deliver(&mut self, key: &ChannelKey, delivery: &Delivery) {
@@ -247,9 +249,9 @@ impl Shard {
             Verdict::Hole => {
                 self.metrics.hole();
                 tracing::warn!(channel = ?key.channel, "publications are missing; the owner is asked");
-                let to = self.router.owner(Slot::of(key));
-                if let Some(to) = to {
-                    self.gather(&[Slot::of(key)], &to);
+                let resync = self.channels[Slot::of(key).index()].get(key).map(|local| self.resync(local));
+                if let Some(resync) = resync {
+                    self.router.tell(key.clone(), Command::Resync(vec![resync]));
                 }
             }
         }

@@ -229,6 +229,9 @@ pub struct Resumed {
     pub members: Option<Vec<Arc<Member>>>,
     /// Whether the user of the channel is signed in anywhere.
     pub is_online: bool,
+    /// The relay has delivered what does not belong to the channel any more: another node had given
+    /// it a place while the two did not see each other.
+    pub is_diverged: bool,
 }
 
 /// What a connection is told when it joins.

@@ -13,6 +13,9 @@ use super::command::{Delivery, Effect, Joined, Part, Resumed, Resync, Role};
 use super::roster::Sockets;
 use super::{Channel, Settings};
 
+/// Earlier ownerships that a channel remembers. Whoever comes from an older one is told of a loss.
+const ANCESTORS_MAX: usize = 16;
+
 impl Channel {
     /// The same channel in the time of the node that takes it over.
     pub fn rebase(&mut self, shift: Shift) {
@@ -23,16 +26,20 @@ impl Channel {
 
     /// Goes on under a new ownership: the earlier owner could not say that it had ended its own.
     /// Places that it gave stay as they are.
-    pub const fn take_over(&mut self, epoch: Epoch) {
-        self.inherited = Some(self.position);
+    pub fn take_over(&mut self, epoch: Epoch) {
+        if self.ancestors.len() >= ANCESTORS_MAX {
+            self.ancestors.remove(0);
+        }
+        self.ancestors.push(self.position);
         self.position.epoch = epoch;
+        self.is_fresh = true;
     }
 
     /// A channel of which nothing is known but what its relays will say.
     #[must_use]
     pub fn forgotten(name: ChannelName, epoch: Epoch, settings: Settings) -> Self {
         let mut channel = Self::new(name, epoch, settings);
-        channel.inherited = Some(Position::default());
+        channel.is_fresh = true;
         channel
     }
 
@@ -60,41 +67,68 @@ impl Channel {
     }
 
     /// Takes in what relays have. First all of it, so that what one has delivered reaches the
-    /// others; then each is sent what it lacks.
+    /// others; then each is sent what it lacks, and then those who wait are let in.
     pub(super) fn resync(&mut self, parts: Vec<Resync>, now: Now, effects: &mut Vec<Effect>) {
-        let is_forgotten = self.inherited == Some(Position::default());
+        let is_forgotten = self.is_fresh && self.ancestors.is_empty();
         for part in &parts {
             self.recover(part, now);
         }
-        let mut asked = Vec::with_capacity(parts.len());
+        let (mut asked, mut joining) = (Vec::with_capacity(parts.len()), Vec::new());
         for part in parts {
             // Those who have just joined have missed nothing.
-            let last = if part.joined.is_empty() { self.position } else { part.last };
+            let last = (!part.joined.is_empty()).then_some(part.last);
             asked.push((part.relay.clone(), last));
+            joining.extend(part.joining.iter().map(|one| (part.relay.clone(), one.clone())));
             self.correct(part, is_forgotten, now, effects);
         }
-        for (relay, last) in asked {
-            self.resume(relay, last, effects);
+        let newest = asked.iter().filter_map(|(_, last)| last.map(|last| last.epoch)).max();
+        let paths: Vec<bool> =
+            asked.iter().map(|(_, last)| last.is_none_or(|last| self.has_come_by(last))).collect();
+        if let Some(newest) = newest.filter(|newest| *newest > self.position.epoch) {
+            // Another node went on with the channel while the two did not see each other.
+            let incarnation = self.position.epoch.incarnation;
+            self.take_over(Epoch::after(Some(newest), now.unix_ms, incarnation));
+            self.is_fresh = false;
         }
+        for ((relay, last), is_on_path) in asked.into_iter().zip(paths) {
+            self.resume(relay, last, is_on_path, effects);
+        }
+        for (relay, joined) in joining {
+            self.enter(relay, joined, now, effects);
+        }
+        self.count_changed(now.moment, effects);
+    }
+
+    /// Whether a place lies on the way that the channel has come.
+    fn has_come_by(&self, place: Position) -> bool {
+        let ends = self.ancestors.iter().chain([&self.position]);
+        ends.into_iter().any(|end| end.epoch == place.epoch && place.offset <= end.offset)
     }
 
     /// What an earlier owner gave a place to and only a relay has.
     fn recover(&mut self, part: &Resync, now: Now) {
+        if !self.is_fresh || part.joined.is_empty() {
+            return;
+        }
         for publication in &part.tail {
-            let Some(inherited) = self.inherited else {
-                return;
-            };
-            if publication.position > inherited {
+            if self.inherit(publication.position) {
                 let mut publication = Publication::clone(publication);
                 publication.accepted = now.moment;
-                self.inherited = Some(publication.position);
-                self.position.offset = self.position.offset.max(publication.position.offset);
                 self.remember(&Arc::new(publication), now.moment);
             }
         }
-        if self.inherited.is_some() {
-            self.position.offset = self.position.offset.max(part.last.offset);
+        self.inherit(part.last);
+    }
+
+    /// Moves the end of the last ownership further on. False if it was there already.
+    fn inherit(&mut self, place: Position) -> bool {
+        match self.ancestors.last_mut() {
+            Some(end) if place <= *end => return false,
+            Some(end) => *end = place,
+            None => self.ancestors.push(place),
         }
+        self.position.offset = self.position.offset.max(place.offset);
+        true
     }
 
     /// Makes the roster what the relay says of its own connections.
@@ -121,10 +155,6 @@ impl Channel {
                 self.admit(&relay, &joined, now, effects);
             }
         }
-        for joined in joining {
-            self.enter(relay.clone(), joined, now, effects);
-        }
-        self.count_changed(now.moment, effects);
     }
 
     /// Of a channel of which no copy is left, what relays have was announced by an earlier owner.
@@ -167,7 +197,14 @@ impl Channel {
         sockets.has(relay, joined.socket)
     }
 
-    fn resume(&self, relay: RelayId, last: Position, effects: &mut Vec<Effect>) {
+    fn resume(
+        &self,
+        relay: RelayId,
+        last: Option<Position>,
+        is_on_path: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let last = last.filter(|_| is_on_path).unwrap_or(self.position);
         let missed = self.memory.iter().filter(|publication| publication.position > last);
         for publication in missed {
             let delivery = Delivery::Published(Arc::clone(publication));
@@ -177,6 +214,7 @@ impl Channel {
             position: self.position,
             members: self.kind.is_presence().then(|| self.roster.members()),
             is_online: !self.signed_in.is_empty(),
+            is_diverged: !is_on_path,
         };
         let delivery = Delivery::Resumed(Arc::new(resumed));
         effects.push(Effect::Relay { to: relay, delivery });

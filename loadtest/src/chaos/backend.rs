@@ -1,0 +1,137 @@
+//! A back end that publishes at its own pace, one event at a time, through any node that is ready. With
+//! keys it repeats a publish, under the same key and through another node, until it is acknowledged.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::call::{Answer, Caller};
+use super::observation::{Failure, Node, Observation, Outcome, Published};
+use super::plan;
+use super::schedule::Draw;
+use super::stage::Stage;
+use crate::mark::Mark;
+
+/// No answer may take longer than this.
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How long a publish with a key is tried.
+const TRY_MAX: Duration = Duration::from_secs(10);
+/// Pause between two attempts.
+const RETRY: Duration = Duration::from_millis(50);
+/// Bytes of an event's data.
+const DATA_BYTES: usize = 64;
+/// The header of the acknowledgement.
+const ACK: &str = "handbell-ack";
+
+/// A back end's place among all of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Backend {
+    /// Its number.
+    pub number: u32,
+    /// The pause between two publishes.
+    pub every: Duration,
+    /// Whether it uses keys.
+    pub is_keyed: bool,
+}
+
+/// Runs a back end until the run is over.
+pub(super) fn run(backend: Backend, stage: &Arc<Stage>, out: &SyncSender<Observation>) {
+    let plan = &stage.plan;
+    let mut draw = Draw::new(u64::from(backend.number) + 1_000_000);
+    let mut line = Line { stage, callers: HashMap::new(), node: backend.number as usize };
+    let mut numbers: HashMap<u32, u32> = HashMap::new();
+    let mut due = Instant::now();
+    while !stage.is_over() {
+        let now = Instant::now();
+        // What could not be sent in time is not made up for.
+        due = (due + backend.every).max(now);
+        sleep(due - now);
+        if !stage.begin() {
+            sleep(RETRY);
+            continue;
+        }
+        let range = if draw.below(2) == 0 { &plan.hot } else { &plan.published };
+        let offset = u32::try_from(draw.place(range.len())).unwrap_or(0);
+        let channel = range.start + offset;
+        let stream = channel * plan.size.publishers + backend.number;
+        let number = numbers.entry(stream).or_default();
+        let mark = Mark { stream, number: *number };
+        *number += 1;
+        let published = line.publish(mark, plan.name(channel), backend.is_keyed);
+        stage.end();
+        if out.send(Observation::Published(published)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Connections to all nodes.
+struct Line<'a> {
+    stage: &'a Stage,
+    callers: HashMap<Node, Caller>,
+    /// Where the next attempt goes.
+    node: Node,
+}
+
+impl Line<'_> {
+    fn publish(&mut self, mark: Mark, channel: &str, is_keyed: bool) -> Published {
+        let request = request(self.stage, mark, channel, is_keyed);
+        let (sent_at, began) = (self.stage.now(), Instant::now());
+        let mut failures = Vec::new();
+        let outcome = loop {
+            match self.attempt(&request) {
+                Ok(answer) => break reached(self.stage, &answer),
+                Err(failure) => failures.push(failure),
+            }
+            if !is_keyed || began.elapsed() > TRY_MAX {
+                break Outcome::Failed;
+            }
+            sleep(RETRY);
+        };
+        Published { mark, sent_at, done_at: self.stage.now(), outcome, is_keyed, failures }
+    }
+
+    /// Goes on to the next ready node after a failure, and for the next publish.
+    fn attempt(&mut self, request: &[u8]) -> Result<Answer, Failure> {
+        let stage = self.stage;
+        self.node += 1;
+        let node = stage.route(self.node).ok_or(Failure::Unreachable)?;
+        self.node = node;
+        let caller = self.callers.entry(node).or_insert_with(|| Caller::new(plan::clients(node)));
+        let answer = caller.call(request, ANSWER_MAX, || stage.is_stopped(node));
+        let answer = answer.map_err(|failure| match failure {
+            Failure::Hung if stage.is_stopped(node) => Failure::Stopped,
+            other => other,
+        })?;
+        if answer.status() == 200 { Ok(answer) } else { Err(Failure::Status(answer.status())) }
+    }
+}
+
+/// The request that publishes an event.
+pub(super) fn request(stage: &Stage, mark: Mark, channel: &str, is_keyed: bool) -> Vec<u8> {
+    let data = mark.data(DATA_BYTES);
+    let body = json!({ "name": "chaos", "channel": channel, "data": data }).to_string();
+    let key = format!("{}-{}", mark.stream, mark.number);
+    let mut headers = Vec::new();
+    if is_keyed {
+        headers.push(("idempotency-key", key.as_str()));
+    }
+    if let Some(ack) = stage.ack {
+        headers.push((ACK, ack));
+    }
+    stage.app.request(("POST", "events"), &[], &body, &headers)
+}
+
+/// What a 200 means.
+pub(super) fn reached(stage: &Stage, answer: &Answer) -> Outcome {
+    let level = answer.message().header(ACK);
+    if stage.ack.is_none_or(|ack| level == Some(ack)) {
+        Outcome::Acknowledged
+    } else {
+        Outcome::Downgraded
+    }
+}

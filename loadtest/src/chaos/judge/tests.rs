@@ -1,0 +1,356 @@
+//! Every kind of violation is fed to the judge: one that cannot find fault proves nothing.
+
+use std::collections::BTreeSet;
+
+use super::super::observation::{Hook, Subscribed};
+use super::*;
+use crate::mark::Mark;
+
+const A: Connection = 1;
+const B: Connection = 2;
+const CHANNEL: u32 = 3;
+const PLANNED: Terms = Terms { is_planned: true, is_cut: false };
+const CUT: Terms = Terms { is_planned: false, is_cut: true };
+
+fn at(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// Two publishers: the channel's streams are 6 and 7.
+fn mark(publisher: u32, number: u32) -> Mark {
+    Mark { stream: CHANNEL * 2 + publisher, number }
+}
+
+/// A judge with some connections that have been subscribed from the beginning.
+fn judge(connections: &[Connection]) -> Judge {
+    let mut judge = Judge::new(2);
+    for &connection in connections {
+        judge.take(Observation::Opened(connection, 0));
+        subscribe(&mut judge, connection, 0);
+    }
+    judge
+}
+
+fn subscribe(judge: &mut Judge, connection: Connection, ms: u64) {
+    let subscribed = Subscribed { connection, channel: CHANNEL, presence: None, at: at(ms) };
+    judge.take(Observation::Subscribed(subscribed));
+}
+
+fn receive(judge: &mut Judge, connection: Connection, marks: &[Mark]) {
+    for &mark in marks {
+        judge.take(Observation::Received(connection, CHANNEL, mark, at(50)));
+    }
+}
+
+fn close(judge: &mut Judge, connection: Connection, code: Option<u16>, ms: u64) {
+    let closed = Closed { connection, code, at: at(ms), is_ours: false };
+    judge.take(Observation::Closed(closed));
+}
+
+fn published(mark: Mark, outcome: Outcome) -> Published {
+    let (sent_at, done_at) = (at(10), at(20));
+    Published { mark, sent_at, done_at, outcome, is_keyed: true, failures: Vec::new() }
+}
+
+fn acknowledge(judge: &mut Judge, marks: &[Mark]) {
+    for &mark in marks {
+        judge.take(Observation::Published(published(mark, Outcome::Acknowledged)));
+    }
+}
+
+fn faults(judge: &mut Judge, terms: Terms) -> Vec<(Fault, u64)> {
+    judge.verdict(terms).faults.into_iter().collect()
+}
+
+#[test]
+fn everything_once_and_in_one_order_is_clean() {
+    let mut judge = judge(&[A, B]);
+    let all = [mark(0, 0), mark(1, 0), mark(0, 1)];
+    acknowledge(&mut judge, &all);
+    receive(&mut judge, A, &all);
+    receive(&mut judge, B, &all);
+    let verdict = judge.verdict(Terms::default());
+    assert!(verdict.is_clean(), "{verdict:?}");
+    assert_eq!((verdict.acknowledged, verdict.delivered), (3, 6));
+}
+
+#[test]
+fn an_acknowledged_event_that_never_comes_is_lost() {
+    let mut judge = judge(&[A, B]);
+    acknowledge(&mut judge, &[mark(0, 0)]);
+    receive(&mut judge, A, &[mark(0, 0)]);
+    assert_eq!(faults(&mut judge, Terms::default()), [(Fault::Lost, 1)]);
+    assert_eq!(faults(&mut judge, Terms::default()), [], "it is counted once");
+}
+
+#[test]
+fn who_came_after_the_publish_began_may_miss_it() {
+    let mut judge = judge(&[]);
+    subscribe(&mut judge, A, 10);
+    acknowledge(&mut judge, &[mark(0, 0)]);
+    assert_eq!(faults(&mut judge, Terms::default()), []);
+}
+
+#[test]
+fn who_was_closed_may_miss_it_unless_nothing_was_broken() {
+    for (terms, expected) in [(Terms::default(), vec![]), (PLANNED, vec![(Fault::Lost, 1)])] {
+        let mut judge = judge(&[A]);
+        acknowledge(&mut judge, &[mark(0, 0)]);
+        close(&mut judge, A, Some(4200), 2_000);
+        assert_eq!(faults(&mut judge, terms), expected);
+    }
+}
+
+#[test]
+fn what_was_on_its_way_at_a_planned_close_is_not_lost() {
+    let mut judge = judge(&[A]);
+    acknowledge(&mut judge, &[mark(0, 0)]);
+    close(&mut judge, A, Some(4200), 30);
+    assert_eq!(faults(&mut judge, PLANNED), []);
+}
+
+#[test]
+fn a_failed_publish_reaches_everyone_or_nobody_unless_the_network_was_cut() {
+    let failed = published(mark(0, 0), Outcome::Failed);
+    for (terms, expected) in [(Terms::default(), vec![(Fault::Gap, 1)]), (CUT, vec![])] {
+        let mut judge = judge(&[A, B]);
+        judge.take(Observation::Published(Published { is_keyed: false, ..failed.clone() }));
+        receive(&mut judge, A, &[mark(0, 0)]);
+        let verdict = judge.verdict(terms);
+        assert_eq!(verdict.allowed_gaps, u64::from(terms.is_cut));
+        assert_eq!(verdict.faults.into_iter().collect::<Vec<_>>(), expected);
+    }
+    let mut judge = judge(&[A, B]);
+    judge.take(Observation::Published(Published { is_keyed: false, ..failed }));
+    assert_eq!(faults(&mut judge, Terms::default()), []);
+}
+
+#[test]
+fn what_comes_again_is_duplicated_also_after_the_verdict() {
+    let mut judge = judge(&[A]);
+    acknowledge(&mut judge, &[mark(0, 0)]);
+    receive(&mut judge, A, &[mark(0, 0), mark(0, 0)]);
+    assert_eq!(faults(&mut judge, Terms::default()), [(Fault::Duplicated, 1)]);
+    receive(&mut judge, A, &[mark(0, 0)]);
+    assert_eq!(faults(&mut judge, Terms::default()), [(Fault::Reordered, 1)]);
+}
+
+#[test]
+fn a_new_connection_may_get_what_the_old_one_had() {
+    let mut judge = judge(&[A]);
+    acknowledge(&mut judge, &[mark(0, 0)]);
+    receive(&mut judge, A, &[mark(0, 0)]);
+    close(&mut judge, A, None, 60);
+    subscribe(&mut judge, B, 70);
+    receive(&mut judge, B, &[mark(0, 0)]);
+    assert_eq!(faults(&mut judge, Terms::default()), []);
+}
+
+#[test]
+fn a_publishers_order_is_kept() {
+    let mut judge = judge(&[A]);
+    acknowledge(&mut judge, &[mark(0, 0), mark(0, 1)]);
+    receive(&mut judge, A, &[mark(0, 1), mark(0, 0)]);
+    assert_eq!(faults(&mut judge, Terms::default()), [(Fault::Reordered, 1)]);
+}
+
+#[test]
+fn a_publish_that_was_given_up_may_come_late() {
+    let mut judge = judge(&[A]);
+    acknowledge(&mut judge, &[mark(0, 1)]);
+    let failed = published(mark(0, 0), Outcome::Failed);
+    judge.take(Observation::Published(Published { is_keyed: false, ..failed }));
+    receive(&mut judge, A, &[mark(0, 1), mark(0, 0)]);
+    assert_eq!(faults(&mut judge, Terms::default()), []);
+}
+
+#[test]
+fn two_connections_see_one_order_of_two_publishers() {
+    let mut judge = judge(&[A, B]);
+    acknowledge(&mut judge, &[mark(0, 0), mark(1, 0)]);
+    receive(&mut judge, A, &[mark(0, 0), mark(1, 0)]);
+    receive(&mut judge, B, &[mark(1, 0), mark(0, 0)]);
+    assert_eq!(faults(&mut judge, Terms::default()), [(Fault::Reordered, 1)]);
+}
+
+#[test]
+fn an_event_of_another_channel_strays() {
+    let mut judge = judge(&[A]);
+    receive(&mut judge, A, &[Mark { stream: 0, number: 0 }]);
+    assert_eq!(faults(&mut judge, Terms::default()), [(Fault::Strayed, 1)]);
+}
+
+#[test]
+fn publishes_that_fail_are_told_apart() {
+    let mut judge = judge(&[]);
+    for (number, outcome, is_keyed, failures) in [
+        (0, Outcome::Acknowledged, true, vec![Failure::Status(503)]),
+        (1, Outcome::Failed, true, vec![Failure::Hung]),
+        (2, Outcome::Failed, false, vec![Failure::Unreachable]),
+        (3, Outcome::Downgraded, true, vec![]),
+    ] {
+        let mark = mark(0, number);
+        judge.take(Observation::Published(Published {
+            is_keyed,
+            failures,
+            ..published(mark, outcome)
+        }));
+    }
+    let verdict = judge.verdict(PLANNED);
+    assert_eq!((verdict.acknowledged, verdict.unkeyed_failed), (1, 1));
+    let expected =
+        [(Fault::Hung, 1), (Fault::Downgraded, 1), (Fault::Unacknowledged, 1), (Fault::Failed, 3)];
+    assert_eq!(verdict.faults.into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_first_event_after_a_crash_is_one_that_was_published_after_it() {
+    let mut judge = judge(&[A]);
+    acknowledge(&mut judge, &[mark(0, 0), mark(0, 1)]);
+    let late = Published { sent_at: at(100), ..published(mark(0, 2), Outcome::Acknowledged) };
+    judge.take(Observation::Published(late));
+    judge.take(Observation::Received(A, CHANNEL, mark(0, 1), at(120)));
+    judge.take(Observation::Received(A, CHANNEL, mark(0, 2), at(350)));
+    let first = judge.deliveries.first_after(&[CHANNEL, 9], at(90));
+    assert_eq!(first, [Some(at(260)), None]);
+}
+
+fn join(judge: &mut Judge, connection: Connection, user: &str, members: &[&str]) {
+    let members = members.iter().map(|&m| m.into()).collect();
+    let presence = Some((user.into(), members));
+    let subscribed = Subscribed { connection, channel: CHANNEL, presence, at: at(0) };
+    judge.take(Observation::Opened(connection, 0));
+    judge.take(Observation::Subscribed(subscribed));
+}
+
+fn hear(judge: &mut Judge, connection: Connection, user: &str, is_added: bool) {
+    judge.take(Observation::Member(connection, CHANNEL, user.into(), is_added));
+}
+
+#[test]
+fn lists_that_are_kept_up_are_the_truth() {
+    let mut judge = Judge::new(2);
+    join(&mut judge, A, "ann", &["ann"]);
+    join(&mut judge, B, "bob", &["ann", "bob"]);
+    hear(&mut judge, A, "bob", true);
+    assert!(judge.presence.audit().is_none());
+    close(&mut judge, B, None, 5);
+    hear(&mut judge, A, "bob", false);
+    assert!(judge.presence.audit().is_none());
+    assert_eq!(faults(&mut judge, Terms::default()), []);
+}
+
+#[test]
+fn ghosts_and_missing_members_are_found_in_lists() {
+    let mut judge = Judge::new(2);
+    join(&mut judge, A, "ann", &["ann", "eve"]);
+    join(&mut judge, B, "bob", &["ann", "bob"]);
+    let difference = judge.presence.audit();
+    assert_eq!(difference.ghosts, ["eve in channel 3 on 0x1"]);
+    assert_eq!(difference.missing, ["bob in channel 3 on 0x1"]);
+    let mut verdict = Verdict::default();
+    difference.note(&mut verdict);
+    assert_eq!((verdict.count(Fault::Ghost), verdict.count(Fault::Missing)), (1, 1));
+}
+
+#[test]
+fn ghosts_and_missing_members_are_found_in_answers() {
+    let mut judge = Judge::new(2);
+    join(&mut judge, A, "ann", &["ann"]);
+    let check = |users: &[&str], count| {
+        let users = users.iter().map(|&user| user.into()).collect();
+        let mut difference = presence::Difference::default();
+        judge.presence.audit_answer("there", CHANNEL, (Some(&users), count), &mut difference);
+        (difference.ghosts.len(), difference.missing.len())
+    };
+    assert_eq!(check(&["ann"], 1), (0, 0));
+    assert_eq!(check(&["ann", "eve"], 2), (2, 0));
+    assert_eq!(check(&[], 0), (0, 2));
+}
+
+#[test]
+fn nobody_comes_twice_or_leaves_twice() {
+    let mut judge = Judge::new(2);
+    join(&mut judge, A, "ann", &["ann"]);
+    hear(&mut judge, A, "ann", true);
+    hear(&mut judge, A, "bob", false);
+    assert_eq!(faults(&mut judge, Terms::default()), [(Fault::Flicker, 2)]);
+}
+
+#[test]
+fn a_user_with_two_tabs_stays_with_one() {
+    let mut judge = Judge::new(2);
+    join(&mut judge, A, "ann", &["ann"]);
+    join(&mut judge, B, "ann", &["ann"]);
+    assert_eq!((judge.presence.count(CHANNEL), judge.presence.users(CHANNEL).len()), (2, 1));
+    close(&mut judge, B, None, 5);
+    assert_eq!((judge.presence.count(CHANNEL), judge.presence.users(CHANNEL).len()), (1, 1));
+}
+
+#[test]
+fn closes_are_counted_by_code_and_found_by_node() {
+    let mut judge = judge(&[A, B]);
+    assert_eq!(judge.connections(0), [A, B]);
+    close(&mut judge, A, Some(4200), 5);
+    let ours = Closed { connection: B, code: None, at: at(6), is_ours: true };
+    judge.take(Observation::Closed(ours));
+    assert_eq!(judge.closed().count(), 1);
+    assert_eq!(judge.verdict(Terms::default()).codes, [("4200".to_owned(), 1)].into());
+    assert_eq!(judge.open().count(), 0);
+}
+
+fn hook(id: &str, name: &str, user: Option<&str>) -> Hook {
+    let id = Some(id.to_owned()).filter(|id| !id.is_empty());
+    let user_id = user.map(str::to_owned);
+    Hook { id, name: name.into(), channel: "c".into(), user_id }
+}
+
+/// What is wrong with these webhooks if this is the truth.
+fn hooks(hooks: &[Hook], truth: &[(&str, Option<&str>)]) -> Vec<(Fault, u64)> {
+    let mut judge = Judge::new(2);
+    judge.take(Observation::Hooks(hooks.to_vec()));
+    let subject =
+        |&(channel, user): &(&str, Option<&str>)| (channel.to_owned(), user.map(str::to_owned));
+    let truth: BTreeSet<_> = truth.iter().map(subject).collect();
+    judge.webhooks.verdict(&truth).faults.into_iter().collect()
+}
+
+#[test]
+fn webhooks_that_end_with_the_truth_are_clean_also_when_repeated() {
+    let said = [
+        hook("1", "channel_occupied", None),
+        hook("2", "member_added", Some("ann")),
+        hook("1", "channel_occupied", None),
+        hook("3", "member_removed", Some("ann")),
+    ];
+    assert_eq!(hooks(&said, &[("c", None)]), []);
+}
+
+#[test]
+fn webhooks_that_are_missing_wrong_or_doubled_are_found() {
+    let occupied = hook("1", "channel_occupied", None);
+    assert_eq!(hooks(&[], &[("c", None)]), [(Fault::WebhookWrong, 1)]);
+    assert_eq!(hooks(std::slice::from_ref(&occupied), &[]), [(Fault::WebhookWrong, 1)]);
+    let again = hook("2", "channel_occupied", None);
+    assert_eq!(hooks(&[occupied.clone(), again], &[("c", None)]), [(Fault::WebhookRepeated, 1)]);
+    let other = hook("1", "channel_vacated", None);
+    assert_eq!(hooks(&[occupied, other], &[("c", None)]), [(Fault::WebhookRepeated, 1)]);
+}
+
+#[test]
+fn webhooks_in_the_wrong_order_are_found() {
+    let said = [
+        hook("1", "channel_occupied", None),
+        hook("3", "channel_occupied", None),
+        hook("2", "channel_vacated", None),
+    ];
+    let found = hooks(&said, &[("c", None)]);
+    assert_eq!(found, [(Fault::WebhookRepeated, 1), (Fault::WebhookWrong, 1)]);
+}
+
+#[test]
+fn the_largest_wave_is_found() {
+    let ends = [at(0), at(10), at(249), at(300), at(1_000)];
+    assert_eq!(largest_wave(ends.into(), at(250)), 3);
+    assert_eq!(largest_wave(Vec::new(), at(250)), 0);
+}
