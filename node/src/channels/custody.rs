@@ -79,6 +79,13 @@ impl Channels {
         self.gather(gatherings);
     }
 
+    /// A node takes back a claim that was not answered.
+    pub fn withdrawn(&self, number: Slot, by: &RelayId) {
+        let mut gatherings = Gatherings::default();
+        self.apply(&mut self.slot(number), (number, Input::Withdrawn(by)), &mut gatherings);
+        self.gather(gatherings);
+    }
+
     /// A member has sent something that it holds of a slot.
     pub fn inherit(&self, number: Slot, from: &RelayId, at: Moment, estate: Estate) {
         let mut slot = self.slot(number);
@@ -133,12 +140,22 @@ impl Channels {
         }
     }
 
-    /// What was on its way from and to a node may be lost.
+    /// What was on its way to a node may be lost.
     pub fn reset(&self, peer: &RelayId) {
+        self.repeat(Input::Reset(peer), peer);
+    }
+
+    /// What was on its way from a node may be lost. To be called before what comes after the loss.
+    pub fn restarted(&self, peer: &RelayId) {
+        self.repeat(Input::Restarted(peer), peer);
+    }
+
+    /// Says and asks again what a peer may not have heard, or answered.
+    fn repeat(&self, input: Input<'_>, peer: &RelayId) {
         let mut gatherings = Gatherings::default();
         for number in Slot::all() {
             let mut slot = self.slot(number);
-            self.apply(&mut slot, (number, Input::Reset(peer)), &mut gatherings);
+            self.apply(&mut slot, (number, input.clone()), &mut gatherings);
             if slot.is_serving() && slot.replication.successor() == Some(peer) {
                 self.aim(&mut slot, number, Some(peer.clone()));
             }
@@ -197,6 +214,7 @@ impl Channels {
                     self.0.custody.needs_tick();
                     self.peers().send(&to, &Message::Claim(number));
                 }
+                Effect::Withdraw(to) => self.peers().send(&to, &Message::Withdraw(number)),
                 Effect::Gather { to, is_serving } => gatherings.add(to, number, is_serving),
                 Effect::Serve => self.serve(slot, number),
                 Effect::Release => {
@@ -267,6 +285,11 @@ impl Channels {
                 Channel::forgotten(key.channel.clone(), epoch, self.settings(&key.app))
             }
         };
+        if !is_handed_over {
+            let (app, channel, position) = (&key.app, &key.channel, machine.position());
+            tracing::info!(%app, ?channel, epoch = %position.epoch, offset = position.offset.0,
+                "a channel goes on under a new epoch");
+        }
         let is_gone = |relay: &&RelayId| view.is_some_and(|view| !view.has(relay));
         let mut first: Vec<Command> = machine
             .relays()
@@ -300,6 +323,8 @@ impl Channels {
             self.hand_over(number, &to).await;
         }
         self.relay().gather(numbers.as_slice().into(), &to).await;
+        let served = slots.iter().filter(|(_, is_serving)| *is_serving).count();
+        tracing::info!(to = %to.node, slots = slots.len(), served, "slots were yielded");
         let is_mine = to == *self.me();
         for &(number, is_serving) in &slots {
             if !is_serving && !is_mine {

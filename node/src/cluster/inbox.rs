@@ -58,8 +58,15 @@ impl Inbox {
         let peer = self.peer(&from);
         let received = peer.receive(&frame, self.channels.clock());
         drop(frame);
-        let Some(Received::Batch(messages) | Received::Restarted(messages)) = received else {
-            return;
+        let messages = match received {
+            Some(Received::Batch(messages)) => messages,
+            Some(Received::Restarted(messages)) => {
+                tracing::warn!(peer = %from.node, "a peer began its link anew; what was on its way is lost");
+                peer.give_up_asks();
+                self.channels.restarted(&from);
+                messages
+            }
+            Some(Received::Nothing | Received::Forgotten) | None => return,
         };
         let mut batch = Batch::default();
         for (kind, body) in messages {
@@ -89,6 +96,11 @@ impl Inbox {
             Message::Answer(number, answer) => channels.peers().answered(peer, number, answer),
             Message::Deliver(key, delivery) => self.deliver(from, &key, delivery).await,
             Message::Claim(slot) => batch.claims.push(slot),
+            Message::Withdraw(slot) => {
+                // It may follow its claim in the same frame.
+                channels.claimed(&std::mem::take(&mut batch.claims), from);
+                channels.withdrawn(slot, from);
+            }
             Message::Resync(key, resync) => channels.resync(key, resync),
             Message::Yield(slot, at, estate) => channels.inherit(slot, from, at, *estate),
             Message::Yielded(slot) => batch.yielded.push(slot),

@@ -207,7 +207,7 @@ impl State {
     fn update(&mut self) {
         let phase = self.membership.phase();
         self.parts.status.phase.store(Some(Arc::new(phase)));
-        let view = self.membership.view(self.parts.clock.moment());
+        let view = self.membership.view();
         let suspects = self.membership.suspects();
         if view.as_ref() != self.view.as_deref() {
             self.install(view.map(Arc::new));

@@ -338,13 +338,18 @@ impl Peer {
                 state.link.reset(now);
                 state.is_reset = true;
             }
-            Received::Restarted(_) => state.is_reset = true,
-            Received::Batch(_) => state.received += 1,
+            Received::Batch(_) | Received::Restarted(_) => state.received += 1,
             Received::Nothing => {}
         }
         drop(state);
         self.wake.notify_one();
         Some(received)
+    }
+
+    /// Nobody waits for answers any more that the peer may have lost.
+    pub(super) fn give_up_asks(&self) {
+        let asks = std::mem::take(&mut self.lock().asks);
+        drop(asks);
     }
 
     pub(super) fn done(&self) {

@@ -88,6 +88,8 @@ pub struct Membership {
     has_gossip: bool,
     seen: BTreeMap<RelayId, Seen>,
     ties: BTreeMap<RelayId, Tie>,
+    /// Peers in the view. One that has left comes back with a connection, not with a rumour.
+    members: BTreeSet<RelayId>,
 }
 
 impl Membership {
@@ -104,6 +106,7 @@ impl Membership {
             has_gossip: false,
             seen: BTreeMap::new(),
             ties: BTreeMap::new(),
+            members: BTreeSet::new(),
         }
     }
 
@@ -155,6 +158,7 @@ impl Membership {
             Input::Tick => {}
         }
         self.dial(now, effects);
+        self.choose(now);
         self.advance(now);
     }
 
@@ -214,23 +218,28 @@ impl Membership {
         }
     }
 
+    fn choose(&mut self, now: Moment) {
+        let is_up = |id: &RelayId| self.ties.get(id).is_some_and(|tie| tie.is_up);
+        let stays = |seen: &&Seen| self.members.contains(&seen.id) && self.is_member(seen, now);
+        let chosen = self.seen.values().filter(|seen| is_up(&seen.id) || stays(seen));
+        self.members = chosen.map(|seen| seen.id.clone()).collect();
+    }
+
     /// The present view. None while there is no node that serves.
     #[must_use]
-    pub fn view(&self, now: Moment) -> Option<View> {
+    pub fn view(&self) -> Option<View> {
         let mut members = vec![Member { id: self.me.clone(), phase: self.phase }];
-        for seen in self.seen.values().filter(|seen| self.is_member(seen, now)) {
+        for seen in self.members.iter().filter_map(|id| self.seen.get(id)) {
             members.push(Member { id: seen.id.clone(), phase: seen.phase });
         }
         View::new(members)
     }
 
+    /// Whether a member without a connection is a member still.
     fn is_member(&self, seen: &Seen, now: Moment) -> bool {
-        let Some(tie) = self.ties.get(&seen.id).filter(|tie| tie.was_up) else {
+        let Some(tie) = self.ties.get(&seen.id) else {
             return false;
         };
-        if tie.is_up {
-            return true;
-        }
         if tie.refusals >= REFUSALS || !seen.is_live {
             return false;
         }

@@ -72,6 +72,8 @@ pub enum Message {
     NotOwner(Slot, Mark),
     /// The sender does not know this kind of message.
     Unknown(u8),
+    /// To one that has not answered a claim: it does not hold any more.
+    Withdraw(Slot),
 }
 
 /// A question.
@@ -178,6 +180,7 @@ impl Message {
             Self::Replicated(slot, mark) => (10, pack(&(slot, mark))),
             Self::NotOwner(slot, mark) => (11, pack(&(slot, mark))),
             Self::Unknown(kind) => (12, pack(&(kind,))),
+            Self::Withdraw(slot) => (13, pack(&(slot,))),
         }
     }
 
@@ -200,6 +203,7 @@ impl Message {
             10 => read.read().map(|(slot, mark)| Self::Replicated(slot, mark))?,
             11 => read.read().map(|(slot, mark)| Self::NotOwner(slot, mark))?,
             12 => read.read().map(|(kind,)| Self::Unknown(kind))?,
+            13 => read.read().map(|(slot,)| Self::Withdraw(slot))?,
             _ => return Err(DecodeError::Kind(kind)),
         })
     }

@@ -6,7 +6,7 @@
 //! serves. So in quiet times, in a planned move and after a crash the same steps are taken, and a
 //! node that has yielded takes nothing more from an earlier owner.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::name::RelayId;
@@ -46,12 +46,16 @@ pub enum Input<'a> {
     View(&'a View),
     /// A node says that it owns the slot.
     Claimed(RelayId),
+    /// A node that said so says it no longer.
+    Withdrawn(&'a RelayId),
     /// A member has said all it has.
     Yielded(&'a RelayId),
     /// What was asked for by [`Effect::Gather`] is done.
     Gathered,
-    /// What was on its way from and to a member may be lost.
+    /// What was on its way to a member may be lost.
     Reset(&'a RelayId),
+    /// What was on its way from a member may be lost; it will say its claims again.
+    Restarted(&'a RelayId),
     /// A channel of the slot has failed: what is known of it elsewhere is needed again.
     Retake,
     /// Time has passed.
@@ -63,6 +67,8 @@ pub enum Input<'a> {
 pub enum Effect {
     /// Claim the slot from this member, which may be this node: its relay has something to say too.
     Claim(RelayId),
+    /// Take back the claim that this member has not answered.
+    Withdraw(RelayId),
     /// Say to the claimant what the relay has and what is held, and stop the channels first if they
     /// are served here; then apply [`Input::Gathered`].
     Gather {
@@ -83,8 +89,8 @@ pub struct Ownership {
     slot: Slot,
     me: RelayId,
     phase: Phase,
-    /// Members that were asked for what they have and are still there.
-    asked: BTreeSet<RelayId>,
+    /// Members that were asked for what they have and are still there, and whether they answered.
+    asked: BTreeMap<RelayId, bool>,
     /// Claims that this node's view does not agree with yet.
     early: BTreeSet<RelayId>,
     /// The owner in this node's view.
@@ -95,7 +101,7 @@ impl Ownership {
     /// A slot that another node serves, or nobody.
     #[must_use]
     pub fn new(slot: Slot, me: RelayId) -> Self {
-        let (asked, early) = (BTreeSet::new(), BTreeSet::new());
+        let (asked, early) = (BTreeMap::new(), BTreeSet::new());
         Self { slot, me, phase: Phase::Elsewhere, asked, early, owner: None }
     }
 
@@ -117,25 +123,33 @@ impl Ownership {
             Input::View(view) => self.view(view, now, effects),
             Input::Claimed(by) => self.claimed(by, effects),
             Input::Yielded(by) => {
+                if let Some(has_answered) = self.asked.get_mut(by) {
+                    *has_answered = true;
+                }
                 if let Phase::Taking { waiting, .. } = &mut self.phase {
                     waiting.remove(by);
                 }
             }
+            Input::Withdrawn(by) => {
+                self.early.remove(by);
+            }
             Input::Gathered => {
                 if let Phase::Ceding { .. } = self.phase {
-                    self.phase = Phase::Elsewhere;
-                    effects.push(Effect::Release);
+                    self.step_back(effects);
                 }
             }
-            Input::Reset(peer) => {
-                if self.asked.remove(peer) && self.is_mine() {
+            Input::Reset(peer) | Input::Restarted(peer) => {
+                if matches!(input, Input::Restarted(_)) {
+                    self.early.remove(peer);
+                }
+                if self.asked.remove(peer).is_some() && self.is_mine() {
                     self.ask(peer.clone(), effects);
                 }
             }
             Input::Retake => {
                 if self.phase == Phase::Serving && self.is_mine() {
                     self.phase = Phase::Taking { waiting: BTreeSet::new(), since: now };
-                    for peer in std::mem::take(&mut self.asked) {
+                    for peer in std::mem::take(&mut self.asked).into_keys() {
                         self.ask(peer, effects);
                     }
                 }
@@ -151,7 +165,7 @@ impl Ownership {
 
     fn view(&mut self, view: &View, now: Moment, effects: &mut Vec<Effect>) {
         self.owner = Some(view.owner(self.slot).clone());
-        self.asked.retain(|peer| view.has(peer));
+        self.asked.retain(|peer, _| view.has(peer));
         if self.is_mine() {
             if self.phase == Phase::Elsewhere {
                 self.asked.clear();
@@ -160,15 +174,14 @@ impl Ownership {
             if let Phase::Taking { waiting, .. } = &mut self.phase {
                 waiting.retain(|peer| view.has(peer));
             }
-            let is_new = |peer: &&RelayId| !self.asked.contains(*peer);
+            let is_new = |peer: &&RelayId| !self.asked.contains_key(*peer);
             let members = view.members().iter().map(|member| &member.id);
             let new: Vec<RelayId> = members.filter(is_new).cloned().collect();
             for peer in new {
                 self.ask(peer, effects);
             }
         } else if let Phase::Taking { .. } = self.phase {
-            self.phase = Phase::Elsewhere;
-            effects.push(Effect::Release);
+            self.step_back(effects);
         }
         self.answer_early(effects);
     }
@@ -189,8 +202,20 @@ impl Ownership {
         if let Phase::Taking { waiting, .. } = &mut self.phase {
             waiting.insert(peer.clone());
         }
-        self.asked.insert(peer.clone());
+        self.asked.insert(peer.clone(), false);
         effects.push(Effect::Claim(peer));
+    }
+
+    /// Leaves the slot to another node.
+    fn step_back(&mut self, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Elsewhere;
+        for (peer, has_answered) in std::mem::take(&mut self.asked) {
+            // One that has not agreed yet must not agree later, when nobody is there to take it.
+            if !has_answered && peer != self.me {
+                effects.push(Effect::Withdraw(peer));
+            }
+        }
+        effects.push(Effect::Release);
     }
 
     /// Remembers a claim; of a node's several lives the last.
