@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proto::channel::Delivery;
-use proto::cluster::link::Received;
 use proto::cluster::message::{Ask, DecodeError, Message};
 use proto::cluster::replication::Mark;
 use proto::cluster::slot::Slot;
@@ -58,18 +57,19 @@ impl Inbox {
         let peer = self.peer(&from);
         let received = peer.receive(&frame, self.channels.clock());
         drop(frame);
-        let messages = match received {
-            Some(Received::Batch(messages)) => messages,
-            Some(Received::Restarted(messages)) => {
-                tracing::warn!(peer = %from.node, "a peer began its link anew; what was on its way is lost");
-                peer.give_up_asks();
-                self.channels.restarted(&from);
-                messages
-            }
-            Some(Received::Nothing | Received::Forgotten) | None => return,
+        let Some(received) = received else {
+            return;
         };
+        if received.is_restarted {
+            tracing::warn!(peer = %from.node, "a peer began its link anew; what was on its way is lost");
+            peer.give_up_asks();
+            self.channels.restarted(&from);
+        }
+        if received.messages.is_empty() {
+            return;
+        }
         let mut batch = Batch::default();
-        for (kind, body) in messages {
+        for (kind, body) in received.messages {
             match Message::decode(kind, &body) {
                 Ok(message) => self.deal_with(&peer, message, &mut batch).await,
                 Err(error) => self.unreadable(&from, &error),

@@ -333,14 +333,11 @@ impl Peer {
                 return None;
             }
         };
-        match &received {
-            Received::Forgotten => {
-                state.link.reset(now);
-                state.is_reset = true;
-            }
-            Received::Batch(_) | Received::Restarted(_) => state.received += 1,
-            Received::Nothing => {}
+        if received.is_forgotten {
+            state.link.reset(now);
+            state.is_reset = true;
         }
+        state.received += u64::from(!received.messages.is_empty());
         drop(state);
         self.wake.notify_one();
         Some(received)

@@ -71,17 +71,18 @@ pub struct Frame {
     pub bytes: Vec<u8>,
 }
 
+/// Kinds and bodies.
+pub type Messages = Vec<(u8, Vec<u8>)>;
+
 /// What a received frame was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// The next messages; [`Link::done`] is called when they have been dealt with.
-    Batch(Vec<(u8, Vec<u8>)>),
-    /// The peer began anew: what was on its way from it is lost. Then as the next messages.
-    Restarted(Vec<(u8, Vec<u8>)>),
-    /// Nothing to deal with: an acknowledgement, a repetition, a frame out of order.
-    Nothing,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// The peer began anew: what was on its way from it is lost. To be dealt with first.
+    pub is_restarted: bool,
     /// The peer lost what we sent: [`Link::reset`] is due.
-    Forgotten,
+    pub is_forgotten: bool,
+    /// The next messages, if it carried any; [`Link::done`] is called when they have been dealt with.
+    pub messages: Messages,
 }
 
 /// How a peer is doing, by what comes from it.
@@ -297,45 +298,42 @@ impl Link {
         let messages = split(messages)?;
         self.heard = now;
         let is_forgotten = self.acknowledge(part(3), part(4), now);
-        let received = self.accept(generation, number, messages);
-        Ok(if is_forgotten { Received::Forgotten } else { received })
+        let (is_restarted, messages) = self.accept(generation, number, messages);
+        Ok(Received { is_restarted, is_forgotten, messages })
     }
 
-    fn accept(&mut self, generation: u64, number: u64, messages: Vec<(u8, Vec<u8>)>) -> Received {
+    /// Whether the peer began anew, and the messages that are next.
+    fn accept(&mut self, generation: u64, number: u64, messages: Messages) -> (bool, Messages) {
         if generation < self.peer_generation {
-            return Received::Nothing;
+            return (false, Vec::new());
         }
         let is_new = generation > self.peer_generation;
         // A batch in the middle of a stream that we do not know: the peer learns it from our answer.
         if is_new && number > 1 {
             self.is_answer_due = true;
             self.unknown = Some(generation);
-            return Received::Nothing;
+            return (false, Vec::new());
         }
+        let is_restarted = is_new && self.peer_generation != 0;
         if is_new {
-            let is_first = self.peer_generation == 0;
             self.peer_generation = generation;
             (self.received, self.done, self.acknowledged) = (0, 0, 0);
             self.partial = Vec::new();
             self.is_answer_due = true;
-            if !is_first {
-                self.received = number;
-                return Received::Restarted(self.assemble(messages));
-            }
         }
         if number == 0 {
-            return Received::Nothing;
+            return (is_restarted, Vec::new());
         }
         if number != self.received + 1 {
             self.is_answer_due = true;
-            return Received::Nothing;
+            return (is_restarted, Vec::new());
         }
         self.received = number;
-        Received::Batch(self.assemble(messages))
+        (is_restarted, self.assemble(messages))
     }
 
     /// Puts the pieces of large messages together.
-    fn assemble(&mut self, messages: Vec<(u8, Vec<u8>)>) -> Vec<(u8, Vec<u8>)> {
+    fn assemble(&mut self, messages: Messages) -> Messages {
         let is_whole = self.partial.is_empty() && messages.iter().all(|(kind, _)| *kind != PART);
         if is_whole {
             return messages;
@@ -421,7 +419,7 @@ impl Link {
 }
 
 /// The messages of a batch.
-fn split(mut bytes: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, FrameError> {
+fn split(mut bytes: &[u8]) -> Result<Messages, FrameError> {
     let mut messages = Vec::new();
     while let Some((head, rest)) = bytes.split_first_chunk::<5>() {
         let [kind, length @ ..] = *head;
