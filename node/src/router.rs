@@ -164,6 +164,14 @@ impl Router {
         answer
     }
 
+    /// Says something to a channel that would be wrong if it came late: it is not repeated. If it is
+    /// lost, what the relay says of itself at the next change of owner makes up for it.
+    pub fn send_once(&self, key: ChannelKey, command: Command) {
+        let slot = Slot::of(&key);
+        // The answer says nothing that anybody waits for.
+        drop(self.send(slot, Ask::Channel { key, command, item: None, ack: None }));
+    }
+
     /// Tells a channel something, and nobody waits for the answer.
     pub fn tell(&self, key: ChannelKey, command: Command) {
         let channel = key.channel.clone();

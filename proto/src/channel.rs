@@ -88,11 +88,16 @@ impl Channel {
             }
             Command::Leave { relay, socket } => self.leave(&relay, socket, now.moment, effects),
             Command::Resync(parts) => self.resync(parts, now, effects),
+            Command::Resume { relay, last } => {
+                let is_on_path = self.has_come_by(last);
+                self.resume(relay, Some(last), is_on_path, effects);
+            }
             Command::RelayLost { relay } => self.lose_relay(&relay, now.moment, effects),
             Command::Publish(draft) => return self.publish(draft, now, effects),
             Command::Terminate => self.tell(&self.signed_in, &Delivery::Terminate, effects),
             Command::Inspect => return Reply::Channel(self.summary(now.moment)),
             Command::Members => return Reply::Members(self.roster.members()),
+            Command::Announce => self.announce(effects),
             Command::Configure(settings) => self.settings = settings,
             Command::Told { number } => self.edges.told(number),
             Command::Tick => self.tick(now.moment, effects),

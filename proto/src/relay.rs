@@ -235,6 +235,12 @@ impl<S> Local<S> {
         is_change
     }
 
+    /// The last publication that was delivered.
+    #[must_use]
+    pub const fn last(&self) -> Position {
+        self.last
+    }
+
     /// The owner has sent everything that was missing and that it has.
     pub fn resumed(&mut self, resumed: &Resumed) -> Changes {
         self.asked = None;

@@ -103,12 +103,16 @@ impl Channels {
     /// What another node served of a slot that this node serves too, since they had lost each other.
     /// This node's own state goes on; of a channel that only the other had, its state does.
     fn merge(&self, slot: &mut SlotState, estate: Estate) {
-        let lacking = |(key, _): &(ChannelKey, Channel)| !slot.channels.contains_key(key);
-        let adopted: Vec<_> = estate.channels.into_iter().filter(lacking).collect();
-        for (key, mut machine) in adopted {
+        for (key, mut machine) in estate.channels {
+            if let Some(entry) = slot.channels.get_mut(&key) {
+                if estate.is_primary {
+                    entry.send(Command::Announce, None, None, None);
+                }
+                continue;
+            }
             machine.take_over(self.next_epoch(Some(machine.position().epoch)));
-            let relays: Vec<RelayId> = machine.relays().cloned().collect();
-            let first = relays.into_iter().map(|relay| Command::RelayLost { relay }).collect();
+            // What this side has told the application may differ.
+            let first = vec![Command::Announce];
             self.0.parts.quotas.inherit_channel(&key.app);
             let entry = self.start(&key, machine, first);
             slot.channels.insert(key, entry);

@@ -178,7 +178,7 @@ impl Shard {
             // The owner may have heard of it in a resync in the meantime.
             let relay = self.router.me().clone();
             let socket = joined.socket;
-            self.router.tell(key.clone(), Command::Unsubscribe { relay, socket });
+            self.router.send_once(key.clone(), Command::Unsubscribe { relay, socket });
         }
     }
 
@@ -247,12 +247,11 @@ impl Shard {
             }
             Verdict::Repeat | Verdict::Waiting => self.metrics.skipped(),
             Verdict::Hole => {
+                let last = local.last();
                 self.metrics.hole();
                 tracing::warn!(channel = ?key.channel, "publications are missing; the owner is asked");
-                let resync = self.channels[Slot::of(key).index()].get(key).map(|local| self.resync(local));
-                if let Some(resync) = resync {
-                    self.router.tell(key.clone(), Command::Resync(vec![resync]));
-                }
+                let relay = self.router.me().clone();
+                self.router.send_once(key.clone(), Command::Resume { relay, last });
             }
         }
     }

@@ -67,6 +67,13 @@ pub enum Command {
     },
     /// Relays say what they have of this channel, to an owner that may know less, or more.
     Resync(Vec<Resync>),
+    /// A relay lacks publications that came after `last`. Its connections stay as they are.
+    Resume {
+        /// The relay.
+        relay: RelayId,
+        /// The last publication that it delivered.
+        last: Position,
+    },
     /// A relay is gone with all its connections.
     RelayLost {
         /// The relay.
@@ -80,6 +87,9 @@ pub enum Command {
     Inspect,
     /// The members of the channel are asked for.
     Members,
+    /// Another node told the application about this channel while the two did not see each other:
+    /// say again who is here.
+    Announce,
     /// The app's configuration changed.
     Configure(Settings),
     /// The application has been told of the edge of this number, or it was given up.

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use crate::event::Publication;
-use crate::http::webhook::Edge;
+use crate::http::webhook::{Edge, Happening};
 use crate::name::{ChannelName, RelayId, SocketId};
 use crate::position::{Epoch, Position};
 use crate::time::{Moment, Now, Shift};
 
-use super::command::{Delivery, Effect, Joined, Part, Resumed, Resync, Role};
+use super::command::{Delivery, Effect, Joined, Member, Part, Resumed, Resync, Role};
 use super::roster::Sockets;
 use super::{Channel, Settings};
 
@@ -57,6 +57,18 @@ impl Channel {
         })
     }
 
+    /// Tells the application who is here, whatever it was told before.
+    pub(super) fn announce(&mut self, effects: &mut Vec<Effect>) {
+        if self.roster.subscribers().is_empty() {
+            return;
+        }
+        let added = |member: &Arc<Member>| Happening::MemberAdded { user_id: member.user.clone() };
+        let mut happenings = vec![Happening::ChannelOccupied];
+        happenings.extend(self.roster.members().iter().map(added));
+        self.edges.assume_occupied();
+        self.report(happenings, effects);
+    }
+
     pub(super) fn lose_relay(&mut self, relay: &RelayId, now: Moment, effects: &mut Vec<Effect>) {
         let mut gone = self.roster.subscribers().of_relay(relay);
         gone.extend(self.signed_in.of_relay(relay));
@@ -100,7 +112,7 @@ impl Channel {
     }
 
     /// Whether a place lies on the way that the channel has come.
-    fn has_come_by(&self, place: Position) -> bool {
+    pub(super) fn has_come_by(&self, place: Position) -> bool {
         let ends = self.ancestors.iter().chain([&self.position]);
         ends.into_iter().any(|end| end.epoch == place.epoch && place.offset <= end.offset)
     }
@@ -197,7 +209,8 @@ impl Channel {
         sockets.has(relay, joined.socket)
     }
 
-    fn resume(
+    /// Sends a relay what it lacks, and how the channel goes on.
+    pub(super) fn resume(
         &self,
         relay: RelayId,
         last: Option<Position>,
