@@ -19,6 +19,7 @@ use crate::channels::{Change, Channels, Replier, Waiter};
 
 /// What a channel actor is sent.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // Nearly all are commands, and the mailbox boxes them.
 pub enum Message {
     /// A command, and who waits for the answer.
     Command {
@@ -83,6 +84,9 @@ pub struct Start {
     /// The table it stands in.
     pub channels: Channels,
 }
+
+/// Which effect's delivery was encoded, and as what.
+type Encoded = (usize, (u8, Arc<[u8]>));
 
 /// The actor's state.
 #[derive(Debug)]
@@ -179,9 +183,7 @@ impl State {
         let earlier = item.as_ref().and_then(|item| self.channels.remembered(item));
         let is_publish = matches!(command, Command::Publish(_));
         let (reply, now, record) = match earlier {
-            Some(published) => {
-                (Reply::Published(published), self.channels.clock().now(), None)
-            }
+            Some(published) => (Reply::Published(published), self.channels.clock().now(), None),
             None => {
                 let (reply, now, record) = self.apply(command);
                 if let (Some(item), Reply::Published(published)) = (item, &reply) {
@@ -237,12 +239,12 @@ impl State {
 
     /// Carries the effects out. What goes to several other nodes is encoded once.
     async fn carry_out(&mut self) {
-        let mut encoded: Option<(usize, (u8, Arc<[u8]>))> = None;
+        let mut encoded: Option<Encoded> = None;
         for (index, effect) in self.effects.iter().enumerate() {
             let (to, delivery) = match effect {
                 Effect::Relay { to, delivery } => (to, delivery),
                 Effect::Webhook(edge) => {
-                    self.channels.webhooks().push(&self.key.app, edge.clone());
+                    self.channels.webhooks().push(&self.key.app, edge);
                     continue;
                 }
             };

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use proto::channel::{Channel, Command, History, Published, Reply, Settings, Summary};
-use proto::cluster::message::{Ack, Answer, Ask, ListQuery, Listed};
+use proto::cluster::message::{Ack, Answer, Ask};
 use proto::cluster::ownership::Ownership;
 use proto::cluster::replication::Record;
-use proto::cluster::slot::{SLOTS, Slot};
+use proto::cluster::slot::Slot;
 use proto::idempotency::ItemKey;
 use proto::quota::Demand;
 use proto::{App, AppId, ChannelKey, Epoch, RelayId};
@@ -28,6 +28,8 @@ use crate::relay::Relay;
 use crate::webhook::Webhooks;
 
 mod custody;
+mod handover;
+mod look;
 mod replicas;
 mod request;
 mod restart;
@@ -166,7 +168,8 @@ impl Channels {
             return self.book(Request { slot: number, ask, replier });
         }
         self.0.parts.metrics.started.increment(1);
-        let machine = Channel::new(key.channel.clone(), self.next_epoch(None), self.settings(&key.app));
+        let machine =
+            Channel::new(key.channel.clone(), self.next_epoch(None), self.settings(&key.app));
         let mut entry = self.start(&key, machine, Vec::new());
         entry.send(command, item, ack, Some(replier));
         slot.channels.insert(key, entry);
@@ -301,52 +304,6 @@ impl Channels {
         self.send_record(&mut slot, number, now, Record::Answered(item, published.clone()));
     }
 
-    /// The occupied channels of an app in the slots that this node serves.
-    #[must_use]
-    pub fn list(&self, query: &ListQuery) -> Answer {
-        let (mut listed, mut served) = (Vec::new(), 0);
-        for slot in Slot::all() {
-            let slot = self.slot(slot);
-            if !slot.is_serving() {
-                continue;
-            }
-            served += 1;
-            for (key, entry) in &slot.channels {
-                let (subscribers, members) = entry.vitals.counts();
-                let is_asked = key.app == query.app
-                    && subscribers > 0
-                    && !key.channel.kind().user
-                    && key.channel.as_str().starts_with(&query.prefix);
-                if is_asked {
-                    let channel = key.channel.clone();
-                    listed.push(Listed { channel, subscribers, members });
-                }
-            }
-        }
-        Answer::Listed(listed, served)
-    }
-
-    /// The live channels of this node with their subscribers and members, in no order.
-    #[must_use]
-    pub fn census(&self) -> Vec<(ChannelKey, usize, usize)> {
-        let mut all = Vec::new();
-        for slot in Slot::all() {
-            let slot = self.slot(slot);
-            all.extend(slot.channels.iter().map(|(key, entry)| {
-                let (subscribers, members) = entry.vitals.counts();
-                (key.clone(), subscribers, members)
-            }));
-        }
-        all
-    }
-
-    /// Channels of which this node keeps a copy for another.
-    #[must_use]
-    pub fn copies(&self) -> usize {
-        let copies = |slot| self.slot(slot).replica.as_ref().map_or(0, |copy| copy.len());
-        Slot::all().map(copies).sum()
-    }
-
     /// Tells every live channel of an app its present settings.
     pub fn configure(&self, app: &App) {
         let settings = Settings::of(app, self.0.parts.history);
@@ -418,13 +375,6 @@ impl Channels {
 
     fn slot(&self, slot: Slot) -> MutexGuard<'_, SlotState> {
         self.0.slots[slot.index()].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Slots served here.
-    #[must_use]
-    pub fn slots_served(&self) -> u16 {
-        let served = Slot::all().filter(|&slot| self.slot(slot).is_serving()).count();
-        u16::try_from(served).unwrap_or(SLOTS)
     }
 
     /// Whether any node could hold copies: without one nobody has to record anything.

@@ -63,11 +63,8 @@ impl Node {
     pub async fn start(config: Config, source: Source) -> anyhow::Result<Self> {
         let apps = config.check()?;
         let certificate = config.server.tls.clone().map(tls::Certificate::load).transpose()?;
-        let clients = listen::bind(config.server.listen).with_context(|| {
-            format!("cannot listen on {} (server.listen)", config.server.listen)
-        })?;
-        let admin = listen::bind(config.admin.listen)
-            .with_context(|| format!("cannot listen on {} (admin.listen)", config.admin.listen))?;
+        let clients = bind(config.server.listen, "server.listen")?;
+        let admin = bind(config.admin.listen, "admin.listen")?;
 
         let metrics = Metrics::new();
         let apps = Apps::new(apps, metrics.clone());
@@ -105,18 +102,8 @@ impl Node {
         };
         let (supervisor, ended) = supervise(&channels, &webhooks, reload).await?;
         tokio::spawn(quotas.clone().renew());
-        let cluster = match &config.cluster {
-            Some(section) => Some(Cluster::join((section, &pulse), &router, supervisor.clone()).await?),
-            None => {
-                cluster::alone(&router).await?;
-                None
-            }
-        };
-        let timing = Timing {
-            activity_timeout: config.server.activity_timeout.0,
-            pong_timeout: config.server.pong_timeout.0,
-        };
-        let is_draining = AtomicBool::new(false);
+        let cluster = join((&config, &pulse), &router, &supervisor).await?;
+        let timing = timing(&config);
         let server = Arc::new(Server {
             clock,
             apps,
@@ -129,7 +116,7 @@ impl Node {
             metrics,
             events: AtomicU64::new(0),
             drain: Notify::new(),
-            is_draining,
+            is_draining: AtomicBool::new(false),
         });
         let node = Self {
             clients: clients.local_addr()?,
@@ -272,6 +259,30 @@ impl Node {
             tracing::error!(dropped, "webhook events were not delivered before the end");
         }
     }
+}
+
+fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    listen::bind(address).with_context(|| format!("cannot listen on {address} ({key})"))
+}
+
+const fn timing(config: &Config) -> Timing {
+    Timing {
+        activity_timeout: config.server.activity_timeout.0,
+        pong_timeout: config.server.pong_timeout.0,
+    }
+}
+
+/// Joins the configured cluster, or takes all slots over where there is none.
+async fn join(
+    (config, pulse): (&Config, &Pulse),
+    router: &Router,
+    root: &ActorCell,
+) -> anyhow::Result<Option<Cluster>> {
+    let Some(section) = &config.cluster else {
+        cluster::alone(router).await?;
+        return Ok(None);
+    };
+    Cluster::join((section, pulse), router, root.clone()).await.map(Some)
 }
 
 /// Starts the actors: the root, the two that it restarts, and those that channels are linked to,

@@ -190,12 +190,14 @@ impl Relay {
         }
     }
 
-    /// Sends the claimant of slots what every shard has of their channels. Nothing of these
-    /// channels is taken from an earlier owner after this.
+    /// Nothing of a slot is taken from anyone but this owner from now on.
+    pub fn register(&self, slot: Slot, owner: &RelayId) {
+        self.owners[slot.index()].store(owner.incarnation, Ordering::Release);
+    }
+
+    /// Sends the claimant of slots what every shard has of their channels. It was registered as their
+    /// owner before.
     pub async fn gather(&self, slots: Arc<[Slot]>, to: &RelayId) {
-        for slot in slots.iter() {
-            self.owners[slot.index()].store(to.incarnation, Ordering::Release);
-        }
         for shard in 0..self.shards.len() {
             let (reply, done) = oneshot::channel();
             let (slots, to) = (Arc::clone(&slots), to.clone());

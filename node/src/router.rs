@@ -306,10 +306,8 @@ impl Asked {
                 Ok(Ok(Answer::Unavailable) | Err(_)) | Err(_) => RouteError::Unavailable,
                 Ok(Ok(answer)) => return Ok(answer),
             };
-            let may_repeat = |again: &&Box<Again>| {
-                error == RouteError::NotOwner || again.is_repeatable
-            };
-            let Some(again) = self.again.as_ref().filter(may_repeat) else {
+            let may_repeat = |again: &&Again| error == RouteError::NotOwner || again.is_repeatable;
+            let Some(again) = self.again.as_deref().filter(may_repeat) else {
                 return Err(error);
             };
             if Instant::now() + RETRY_AFTER >= self.deadline {

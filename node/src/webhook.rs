@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use proto::{AppId, ChannelKey};
 use proto::http::webhook::{Edge, event_json};
+use proto::{AppId, ChannelKey};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::apps::{AppEntry, Apps};
@@ -79,19 +79,20 @@ impl Webhooks {
     }
 
     /// Queues a happening for every webhook that wants it.
-    pub fn push(&self, app: &AppId, edge: Edge) {
+    pub fn push(&self, app: &AppId, edge: &Edge) {
         let Some(entry) = self.0.apps.by_id(app.as_str()) else {
             return;
         };
         let key = ChannelKey { app: app.clone(), channel: edge.channel.clone() };
         let number = edge.id.number;
-        let ticket = edge.is_turn().then(|| Arc::new(Ticket { webhooks: self.clone(), key, number }));
-        for webhook in entry.app.webhooks.iter().filter(|webhook| webhook.wants(&edge)) {
+        let ticket =
+            edge.is_turn().then(|| Arc::new(Ticket { webhooks: self.clone(), key, number }));
+        for webhook in entry.app.webhooks.iter().filter(|webhook| webhook.wants(edge)) {
             let address = Address { app: app.clone(), url: webhook.url.clone() };
             let pending = Pending {
                 unix_ms: unix_ms(),
                 id: edge.text_id(app),
-                event: event_json(app, &edge),
+                event: event_json(app, edge),
                 _ticket: ticket.clone(),
             };
             let limit = entry.app.limits.webhook_events;

@@ -82,10 +82,8 @@ async fn an_empty_channel_ends_when_nothing_is_retained() {
     }
     client.settle().await;
     // Held back for three seconds in case the subscriber returns, then gone.
-    eventually("no channel is alive", async || {
-        node.server().router.channels().census().is_empty()
-    })
-    .await;
+    eventually("no channel is alive", async || node.server().router.channels().census().is_empty())
+        .await;
     publish(&node, "room-1", "to nobody").await;
     assert!(node.server().router.channels().census().is_empty());
     client.subscribe("room-1").await;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use subtle::ConstantTimeEq;
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
 
 use crate::name::{AppId, ChannelName, EventName};
 use crate::origin::OriginPattern;

@@ -25,8 +25,8 @@ mod settings;
 mod takeover;
 
 pub use command::{
-    Cached, Command, Delivery, Effect, Joined, Member, Part, Published, Reply, Resumed, Resync, Role,
-    Summary, Welcome,
+    Cached, Command, Delivery, Effect, Joined, Member, Part, Published, Reply, Resumed, Resync,
+    Role, Summary, Welcome,
 };
 pub use recent::History;
 pub use settings::Settings;

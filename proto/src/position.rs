@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// One ownership of a channel. A later ownership has a larger epoch, on whichever node it began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize,
+)]
 pub struct Epoch {
     /// The larger of the last known birth + 1 and the wall clock in ms when the epoch began.
     pub birth: u64,
@@ -29,7 +31,9 @@ impl fmt::Display for Epoch {
 }
 
 /// The number of a publication within its channel: 1 for the first, without gaps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize,
+)]
 pub struct Offset(pub u64);
 
 impl Offset {
@@ -41,7 +45,9 @@ impl Offset {
 }
 
 /// Where a publication stands in its channel. Ordered by epoch, then offset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize,
+)]
 pub struct Position {
     /// The ownership that accepted it.
     pub epoch: Epoch,

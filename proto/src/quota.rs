@@ -87,9 +87,7 @@ impl Ledger {
         let Some(relay) = usage.relay else {
             return Grant::default();
         };
-        self.nodes.retain(|id, held| {
-            *id != relay && now.since(held.said) < USAGE_HOLDS_FOR
-        });
+        self.nodes.retain(|id, held| *id != relay && now.since(held.said) < USAGE_HOLDS_FOR);
         let others = |count: fn(&Held) -> u32| self.nodes.values().map(count).sum::<u32>();
         let connections = grant(
             limits.connections,
@@ -109,12 +107,7 @@ impl Ledger {
         Grant { connections, channels, publishes, retry_micros, all_connections }
     }
 
-    fn grant_publishes(
-        &mut self,
-        wanted: u32,
-        limits: &Limits,
-        now: Moment,
-    ) -> (u32, Duration) {
+    fn grant_publishes(&mut self, wanted: u32, limits: &Limits, now: Moment) -> (u32, Duration) {
         if wanted == 0 {
             return (0, Duration::ZERO);
         }

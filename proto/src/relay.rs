@@ -139,9 +139,8 @@ impl<S> Local<S> {
     /// A connection is no longer a subscriber.
     pub fn unsubscribe(&mut self, socket: SocketId) {
         self.subscribers.swap_remove(&socket);
-        let is_it = |joined: &Joined| {
-            joined.socket == socket && matches!(joined.role, Role::Subscriber(_))
-        };
+        let is_it =
+            |joined: &Joined| joined.socket == socket && matches!(joined.role, Role::Subscriber(_));
         self.joining.retain(|joined| !is_it(joined));
     }
 
@@ -257,7 +256,8 @@ impl<S> Local<S> {
             let known = self.members.replace(present.clone()).unwrap_or_default();
             let is_known = |member: &&Arc<Member>| known.contains_key(&member.user);
             changes.added = members.iter().filter(|m| !is_known(m)).cloned().collect();
-            changes.removed = known.into_keys().filter(|user| !present.contains_key(user)).collect();
+            changes.removed =
+                known.into_keys().filter(|user| !present.contains_key(user)).collect();
         }
         changes
     }
@@ -272,9 +272,8 @@ impl<S> Local<S> {
         let others = self.others.iter().flat_map(|(&socket, roles)| {
             roles.iter().cloned().map(move |role| Joined { socket, role })
         });
-        let is_recent = |publication: &&Arc<Publication>| {
-            now.since(publication.accepted) <= TAIL_FOR
-        };
+        let is_recent =
+            |publication: &&Arc<Publication>| now.since(publication.accepted) <= TAIL_FOR;
         Resync {
             relay,
             part,

@@ -11,16 +11,11 @@ use proto::cluster::ownership::{Effect, Input, Phase as Hold};
 use proto::cluster::slot::Slot;
 use proto::cluster::takeover::{Estate, Inherited};
 use proto::cluster::view::View;
-use proto::idempotency::Idempotency;
 use proto::quota::Demand;
 use proto::{ChannelKey, Moment, RelayId};
-use tokio::sync::oneshot;
 
-use super::slot::{Phase, SlotState};
 use super::Channels;
-
-/// Channels in one message of a handover.
-const CHANNELS_PER_MESSAGE: usize = 16;
+use super::slot::{Phase, SlotState};
 
 /// What the table remembers of changing hands.
 #[derive(Debug, Default)]
@@ -33,6 +28,10 @@ pub(super) struct Custody {
 }
 
 impl Custody {
+    pub(super) fn count_ceded(&self) {
+        self.ceded.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn needs_tick(&self) {
         self.needs_tick.store(true, Ordering::Relaxed);
     }
@@ -40,7 +39,7 @@ impl Custody {
 
 /// What claimants want, gathered over many slots.
 #[derive(Debug, Default)]
-struct Gatherings(HashMap<RelayId, Vec<(Slot, bool)>>);
+pub(super) struct Gatherings(pub(super) HashMap<RelayId, Vec<(Slot, bool)>>);
 
 impl Channels {
     /// Takes a new view over. `gone` are members that are in it no longer.
@@ -139,23 +138,24 @@ impl Channels {
         } else if let Some(entry) = slot.channels.get_mut(&key) {
             entry.send(Command::Resync(vec![resync]), None, None, None);
         } else {
-            let inherited = Inherited { channel: None, is_handed_over: false, resyncs: vec![resync] };
+            let inherited =
+                Inherited { channel: None, is_handed_over: false, resyncs: vec![resync] };
             self.adopt(&mut slot, key, inherited, None);
         }
     }
 
     /// What was on its way to a node may be lost.
     pub fn reset(&self, peer: &RelayId) {
-        self.repeat(Input::Reset(peer), peer);
+        self.repeat(&Input::Reset(peer), peer);
     }
 
     /// What was on its way from a node may be lost. To be called before what comes after the loss.
     pub fn restarted(&self, peer: &RelayId) {
-        self.repeat(Input::Restarted(peer), peer);
+        self.repeat(&Input::Restarted(peer), peer);
     }
 
     /// Says and asks again what a peer may not have heard, or answered.
-    fn repeat(&self, input: Input<'_>, peer: &RelayId) {
+    fn repeat(&self, input: &Input<'_>, peer: &RelayId) {
         let mut gatherings = Gatherings::default();
         for number in Slot::all() {
             let mut slot = self.slot(number);
@@ -203,7 +203,7 @@ impl Channels {
         (taken.load(Ordering::Relaxed), ceded.load(Ordering::Relaxed))
     }
 
-    fn apply(
+    pub(super) fn apply(
         &self,
         slot: &mut SlotState,
         (number, input): (Slot, Input<'_>),
@@ -234,7 +234,9 @@ impl Channels {
     fn serve(&self, slot: &mut SlotState, number: Slot) {
         self.0.custody.taken.fetch_add(1, Ordering::Relaxed);
         let now = self.clock().moment();
-        for estate in slot.replica.take().iter().flat_map(proto::cluster::replication::Replica::estates) {
+        for estate in
+            slot.replica.take().iter().flat_map(proto::cluster::replication::Replica::estates)
+        {
             slot.takeover.add(estate, now, now);
         }
         let (channels, idempotency) = std::mem::take(&mut slot.takeover).into_parts();
@@ -303,105 +305,13 @@ impl Channels {
         // Relays say what they have before those that are gone are missed.
         first.insert(0, Command::Resync(resyncs));
         for edge in machine.untold() {
-            self.webhooks().push(&key.app, edge);
+            self.webhooks().push(&key.app, &edge);
         }
         if known.is_none() {
             self.0.parts.quotas.inherit_channel(&key.app);
         }
         let entry = self.start(&key, machine, first);
         slot.channels.insert(key, entry);
-    }
-
-    fn gather(&self, gatherings: Gatherings) {
-        for (to, slots) in gatherings.0 {
-            let channels = self.clone();
-            tokio::spawn(async move { channels.gather_for(to, slots).await });
-        }
-    }
-
-    /// Says to a claimant all that is here of slots: first what was served, then what the relay
-    /// has, then copies of what nodes had that are gone.
-    async fn gather_for(&self, to: RelayId, slots: Vec<(Slot, bool)>) {
-        let numbers: Vec<Slot> = slots.iter().map(|(number, _)| *number).collect();
-        for &(number, _) in slots.iter().filter(|(_, is_serving)| *is_serving) {
-            self.hand_over(number, &to).await;
-        }
-        self.relay().gather(numbers.as_slice().into(), &to).await;
-        let served = slots.iter().filter(|(_, is_serving)| *is_serving).count();
-        tracing::info!(to = %to.node, slots = slots.len(), served, "slots were yielded");
-        let is_mine = to == *self.me();
-        for &(number, is_serving) in &slots {
-            if !is_serving && !is_mine {
-                self.send_copy(number, &to);
-            }
-            if !is_mine {
-                self.peers().send(&to, &Message::Yielded(number));
-            }
-            let mut gatherings = Gatherings::default();
-            self.apply(&mut self.slot(number), (number, Input::Gathered), &mut gatherings);
-            self.gather(gatherings);
-        }
-        if is_mine {
-            self.yielded(&numbers, &to);
-        }
-    }
-
-    /// Stops the channels of a slot and sends them to their next owner. A copy is kept here until
-    /// that owner has a successor of its own.
-    async fn hand_over(&self, number: Slot, to: &RelayId) {
-        self.0.custody.ceded.fetch_add(1, Ordering::Relaxed);
-        let mut asked = Vec::new();
-        for (key, mut entry) in self.slot(number).channels.drain() {
-            let (reply, machine) = oneshot::channel();
-            entry.cast(crate::channel::Message::Hand(reply));
-            asked.push((key, machine));
-        }
-        let mut channels = Vec::with_capacity(asked.len());
-        for (key, machine) in asked {
-            self.0.parts.quotas.release(&key.app, Demand::Channel);
-            // One that ended in the meantime retained nothing.
-            if let Ok(machine) = machine.await {
-                channels.push((key, *machine));
-            }
-        }
-        let mut slot = self.slot(number);
-        let idempotency = slot.idempotency.clone();
-        self.send_estate((number, to), true, &channels, idempotency);
-        slot.keep(channels, to);
-    }
-
-    fn send_copy(&self, number: Slot, to: &RelayId) {
-        let slot = self.slot(number);
-        let view = self.peers().view();
-        let is_needed = |owner: &RelayId| {
-            owner == to || view.as_ref().is_none_or(|view| !view.has(owner))
-        };
-        if let Some(copy) = slot.replica.as_ref().filter(|copy| is_needed(copy.owner())) {
-            for estate in copy.estates() {
-                self.send_estate((number, to), false, &estate.channels, estate.idempotency);
-            }
-        }
-    }
-
-    fn send_estate(
-        &self,
-        (number, to): (Slot, &RelayId),
-        is_primary: bool,
-        channels: &[(ChannelKey, Channel)],
-        mut idempotency: Idempotency,
-    ) {
-        let mut parts = channels.chunks(CHANNELS_PER_MESSAGE);
-        let mut part = parts.next().unwrap_or_default();
-        loop {
-            let idempotency = std::mem::take(&mut idempotency);
-            let estate = Estate { is_primary, channels: part.to_vec(), idempotency };
-            let message = Message::Yield(number, self.clock().moment(), Box::new(estate));
-            self.peers().send(to, &message);
-            match parts.next() {
-                Some(next) => part = next,
-                None => return,
-            }
-        }
     }
 }
 
@@ -410,4 +320,3 @@ impl Gatherings {
         self.0.entry(to).or_default().push((number, is_serving));
     }
 }
-

@@ -7,9 +7,9 @@ use proto::cluster::replication::{Mark, Record, Replica};
 use proto::cluster::slot::Slot;
 use proto::{ChannelKey, Now, RelayId};
 
+use super::Channels;
 use super::request::Waiter;
 use super::slot::{Phase, SlotState};
-use super::Channels;
 
 /// A change that a channel has made.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Channels {
         now: Now,
         record: Record,
     ) -> Option<Mark> {
-        let (to, mark) = slot.replication.next()?;
+        let (to, mark) = slot.replication.take_mark()?;
         self.peers().send(&to, &Message::Replicate(number, mark, now, Box::new(record)));
         Some(mark)
     }
@@ -121,9 +121,7 @@ impl Channels {
         if slot.ownership.owner() != Some(from) {
             return false;
         }
-        let is_same = |copy: &Replica| {
-            copy.owner() == from && copy.generation() == mark.generation
-        };
+        let is_same = |copy: &Replica| copy.owner() == from && copy.generation() == mark.generation;
         if !slot.replica.as_ref().is_some_and(is_same) {
             let earlier = slot.replica.take();
             slot.replica = Some(Replica::new(from.clone(), mark.generation, earlier));

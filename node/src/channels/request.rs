@@ -1,9 +1,9 @@
 //! A question to the owner of a slot, from here or from another node, and the way back.
 
+use proto::RelayId;
+use proto::channel::Reply;
 use proto::cluster::message::{Ack, Answer, Ask, Message};
 use proto::cluster::slot::Slot;
-use proto::channel::Reply;
-use proto::RelayId;
 use tokio::sync::oneshot;
 
 use crate::cluster::Peers;

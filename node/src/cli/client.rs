@@ -44,10 +44,8 @@ pub(super) async fn exchange(
     let connector =
         HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
-    let mut request = Request::builder()
-        .method(method)
-        .uri(uri)
-        .header("content-type", "application/json");
+    let mut request =
+        Request::builder().method(method).uri(uri).header("content-type", "application/json");
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {}", token.expose()));
     }

@@ -98,13 +98,19 @@ fn table(status: &Value) -> String {
         };
         let (link, other) = (of(&status["links"], "peer"), of(&status["others"], "id"));
         let is_same = match &other["view_hash"] {
-            Value::String(theirs) => if *theirs == hash { "yes" } else { "no" },
+            Value::String(theirs) => {
+                if *theirs == hash {
+                    "yes"
+                } else {
+                    "no"
+                }
+            }
             _ => "itself",
         };
         #[allow(clippy::cast_precision_loss)]
-        let trip = link["rtt_us"].as_u64().map_or("-".to_owned(), |micros| {
-            format!("{:.2}", micros as f64 / 1000.0)
-        });
+        let trip = link["rtt_us"]
+            .as_u64()
+            .map_or("-".to_owned(), |micros| format!("{:.2}", micros as f64 / 1000.0));
         out += &format!(
             "{id:<20} {:<9} {:>6} {:>8} {trip:>9} {:>10}  {is_same}\n",
             text(&member["phase"]),

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use proto::RelayId;
 use proto::cluster::membership::{Effect, Input, Membership, Seen};
 use proto::cluster::view::{Phase, View};
-use proto::RelayId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Notify, mpsc};
 
@@ -210,7 +210,7 @@ impl State {
         let view = self.membership.view();
         let suspects = self.membership.suspects();
         if view.as_ref() != self.view.as_deref() {
-            self.install(view.map(Arc::new));
+            self.install(view.map(Arc::new).as_ref());
         }
         let hash = self.view.as_ref().map_or(0, |view| view.hash());
         self.parts.engine.announce(|facts| {
@@ -220,25 +220,25 @@ impl State {
         });
     }
 
-    fn install(&mut self, view: Option<Arc<View>>) {
-        let before = std::mem::replace(&mut self.view, view.clone());
-        let members = |view: &Option<Arc<View>>| -> Vec<RelayId> {
-            let members = view.iter().flat_map(|view| view.members());
+    fn install(&mut self, view: Option<&Arc<View>>) {
+        let before = std::mem::replace(&mut self.view, view.cloned());
+        let members = |view: Option<&Arc<View>>| -> Vec<RelayId> {
+            let members = view.into_iter().flat_map(|view| view.members());
             members.map(|member| member.id.clone()).collect()
         };
-        let present = members(&view);
+        let present = members(view);
         let gone: Vec<RelayId> =
-            members(&before).into_iter().filter(|id| !present.contains(id)).collect();
+            members(before.as_ref()).into_iter().filter(|id| !present.contains(id)).collect();
         let names: Vec<&str> = present.iter().map(|id| id.node.as_str()).collect();
-        let hash = view.as_ref().map_or(0, |view| view.hash());
+        let hash = view.map_or(0, |view| view.hash());
         tracing::info!(members = ?names, hash = format!("{hash:016x}"), "the view has changed");
         let MemberParts { router, channels, .. } = &self.parts;
-        channels.peers().set_view(view.clone());
-        router.set_view(view.clone());
+        channels.peers().set_view(view.cloned());
+        router.set_view(view.cloned());
         for id in &gone {
             channels.peers().remove(id);
         }
-        if let Some(view) = &view {
+        if let Some(view) = view {
             channels.set_view(view, &gone);
         }
     }

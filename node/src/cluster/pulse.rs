@@ -23,11 +23,7 @@ impl Pulse {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(
-        &self,
-        clock: Clock,
-        on_pause: impl Fn() + Send + 'static,
-    ) -> std::io::Result<()> {
+    pub fn start(&self, clock: Clock, on_pause: impl Fn() + Send + 'static) -> std::io::Result<()> {
         let note = Arc::downgrade(&self.0);
         self.0.store(clock.moment().micros(), Ordering::Release);
         let beat = move || {

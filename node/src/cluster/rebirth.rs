@@ -45,9 +45,9 @@ fn count() -> u32 {
 }
 
 fn parse(mark: &str, now_ms: u64) -> u32 {
-    let parts = mark.split_once('@').and_then(|(count, at)| {
-        Some((count.parse::<u32>().ok()?, at.parse::<u64>().ok()?))
-    });
+    let parts = mark
+        .split_once('@')
+        .and_then(|(count, at)| Some((count.parse::<u32>().ok()?, at.parse::<u64>().ok()?)));
     match parts {
         Some((count, at)) if now_ms.saturating_sub(at) < FORGOTTEN_AFTER_MS => count,
         _ => 0,

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use proto::RelayId;
 use proto::cluster::link::WIRE;
 use proto::cluster::slot::SLOTS;
 use proto::cluster::view::View;
-use proto::RelayId;
 use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};

@@ -96,7 +96,8 @@ pub(super) async fn users(
     }
     let key = ChannelKey { app: entry.app.id.clone(), channel };
     let with_info = query.get("with_user_info") == Some("1");
-    let reply = server.router.ask(key, Command::Members, None).answer().await.map_err(Refusal::from)?;
+    let reply =
+        server.router.ask(key, Command::Members, None).answer().await.map_err(Refusal::from)?;
     let Reply::Members(members) = reply else {
         return Err(Refusal::Unavailable.into());
     };

@@ -59,8 +59,7 @@ impl Scrape {
         }
         for (key, subscribers, members_of) in self.channels.census() {
             let app = key.app.to_string();
-            let total =
-                totals.entry((app.clone(), key.channel.kind().label())).or_default();
+            let total = totals.entry((app.clone(), key.channel.kind().label())).or_default();
             total.channels += 1.0;
             total.subscriptions += subscribers as f64;
             *members.entry(app).or_default() += members_of as f64;

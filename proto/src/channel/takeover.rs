@@ -144,13 +144,7 @@ impl Channel {
     }
 
     /// Makes the roster what the relay says of its own connections.
-    fn correct(
-        &mut self,
-        part: Resync,
-        is_forgotten: bool,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn correct(&mut self, part: Resync, is_forgotten: bool, now: Now, effects: &mut Vec<Effect>) {
         let Resync { relay, part, joined, joining, .. } = part;
         for (socket, is_member) in self.of_part(&relay, part) {
             let is_here = |list: &[Joined]| list.iter().any(|joined| joined.socket == socket);
@@ -185,11 +179,7 @@ impl Channel {
         }
     }
 
-    fn of_part(
-        &self,
-        relay: &RelayId,
-        part: Part,
-    ) -> Vec<(SocketId, bool)> {
+    fn of_part(&self, relay: &RelayId, part: Part) -> Vec<(SocketId, bool)> {
         let mut sockets = self.roster.subscribers().of_relay(relay);
         sockets.extend(self.signed_in.of_relay(relay));
         sockets.extend(self.watchers.of_relay(relay));

@@ -55,6 +55,20 @@ fn check(name: &str, script: &str, want: Expect) {
 }
 
 impl Script {
+    /// The application has heard everything.
+    fn tell_all(&mut self) {
+        for edge in self.channel.untold().collect::<Vec<_>>() {
+            let told = Command::Told { number: edge.id.number };
+            self.channel.apply(told, self.now, &mut Vec::new());
+        }
+    }
+
+    /// The owner is gone, and nobody had a copy.
+    fn forget(&mut self) {
+        let name = self.channel.name.clone();
+        self.channel = Channel::forgotten(name, self.channel.position.epoch, settings());
+    }
+
     /// The only place that calls `Channel::apply`.
     fn line(&mut self, line: &str) {
         writeln!(self.out, "> {line}").unwrap();
@@ -94,16 +108,10 @@ impl Script {
                 Command::Publish(draft(text, Origin::Client { socket: socket(s), user: None }))
             }
             ["forgotten"] => {
-                let name = self.channel.name.clone();
-                self.channel = Channel::forgotten(name, self.channel.position.epoch, settings());
-                return;
+                return self.forget();
             }
             ["told"] => {
-                for edge in self.channel.untold().collect::<Vec<_>>() {
-                    let told = Command::Told { number: edge.id.number };
-                    self.channel.apply(told, self.now, &mut Vec::new());
-                }
-                return;
+                return self.tell_all();
             }
             ["terminate"] => Command::Terminate,
             ["inspect"] => Command::Inspect,

@@ -10,6 +10,12 @@ use std::time::Duration;
 
 use crate::time::Moment;
 
+mod frame;
+
+pub use frame::{Frame, FrameError, Messages, Received};
+
+use frame::split;
+
 /// The version of frames and messages. A node understands its own and the one before.
 pub const WIRE: u16 = 1;
 /// Bytes of messages from which on a batch is closed.
@@ -46,44 +52,10 @@ const SPARE: usize = 16;
 /// In place of an acknowledgement: the stream is not known.
 const FORGOTTEN: u64 = u64::MAX;
 
-/// A frame that is not one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// It ends too early or a length in it is wrong.
-    #[error("a frame from a peer is cut off or garbled")]
-    Garbled,
-    /// Its version is not understood.
-    #[error("a frame from a peer has wire version {0}, this node understands {WIRE}")]
-    Version(u64),
-}
-
 /// There is too much for the peer already: the link has to be reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{BACKLOG_BYTES_MAX} bytes wait for the peer already")]
 pub struct Overflow;
-
-/// A frame to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// Whether it carries messages; signs of life and acknowledgements may overtake those.
-    pub is_batch: bool,
-    /// The bytes.
-    pub bytes: Vec<u8>,
-}
-
-/// Kinds and bodies.
-pub type Messages = Vec<(u8, Vec<u8>)>;
-
-/// What a received frame was.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Received {
-    /// The peer began anew: what was on its way from it is lost. To be dealt with first.
-    pub is_restarted: bool,
-    /// The peer lost what we sent: [`Link::reset`] is due.
-    pub is_forgotten: bool,
-    /// The next messages, if it carried any; [`Link::done`] is called when they have been dealt with.
-    pub messages: Messages,
-}
 
 /// How a peer is doing, by what comes from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -228,7 +200,8 @@ impl Link {
         if !self.connected {
             return None;
         }
-        let may_send = self.sent == 0 || self.sent < WINDOW_BATCHES && self.in_flight() < WINDOW_BYTES;
+        let may_send =
+            self.sent == 0 || self.sent < WINDOW_BATCHES && self.in_flight() < WINDOW_BYTES;
         if may_send {
             if self.sent == self.batches.len() && !self.open.is_empty() {
                 self.close_batch();
@@ -416,17 +389,4 @@ impl Link {
     pub const fn backlog(&self) -> usize {
         self.bytes
     }
-}
-
-/// The messages of a batch.
-fn split(mut bytes: &[u8]) -> Result<Messages, FrameError> {
-    let mut messages = Vec::new();
-    while let Some((head, rest)) = bytes.split_first_chunk::<5>() {
-        let [kind, length @ ..] = *head;
-        let length = u32::from_be_bytes(length) as usize;
-        let (body, rest) = rest.split_at_checked(length).ok_or(FrameError::Garbled)?;
-        messages.push((kind, body.to_vec()));
-        bytes = rest;
-    }
-    if bytes.is_empty() { Ok(messages) } else { Err(FrameError::Garbled) }
 }

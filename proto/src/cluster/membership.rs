@@ -171,9 +171,8 @@ impl Membership {
         self.seen.clear();
         for one in seen.into_iter().filter(|seen| seen.id.node != self.me.node) {
             // The newest life of a node is the node.
-            let is_older = |id: &RelayId| {
-                id.node == one.id.node && id.incarnation < one.id.incarnation
-            };
+            let is_older =
+                |id: &RelayId| id.node == one.id.node && id.incarnation < one.id.incarnation;
             self.seen.retain(|id, _| !is_older(id));
             let is_newest = !self.seen.keys().any(|id| id.node == one.id.node);
             if is_newest {
@@ -208,11 +207,7 @@ impl Membership {
         let is_alone = live.peek().is_none();
         let is_linked = |seen: &Seen| self.ties.get(&seen.id).is_some_and(|tie| tie.is_up);
         let waited = now.since(self.started) >= self.bootstrap_after;
-        let may_serve = if is_alone {
-            waited && !self.is_rejected
-        } else {
-            live.all(is_linked)
-        };
+        let may_serve = if is_alone { waited && !self.is_rejected } else { live.all(is_linked) };
         if may_serve {
             self.phase = Phase::Serving;
         }

@@ -83,7 +83,7 @@ impl<W> Replication<W> {
     }
 
     /// The mark of the next record, and where to send it.
-    pub fn next(&mut self) -> Option<(RelayId, Mark)> {
+    pub fn take_mark(&mut self) -> Option<(RelayId, Mark)> {
         let to = self.to.clone()?;
         self.mark.number += 1;
         Some((to, self.mark))

@@ -1,0 +1,79 @@
+//! Handing out: a delivery is encoded once for each wire format and put into the outbox of each
+//! connection that it is for.
+
+use bytes::Bytes;
+use std::sync::Arc;
+
+use proto::channel::{Delivery, Role};
+use proto::cluster::slot::Slot;
+use proto::door::Signal;
+use proto::wire::Wire;
+use proto::{ChannelKey, SocketId};
+
+use crate::outbox::{Full, Outbox};
+
+use super::{Shard, Sink};
+
+impl Shard {
+    pub(super) fn tell_subscribers(
+        &mut self,
+        key: &ChannelKey,
+        delivery: &Delivery,
+        except: Option<SocketId>,
+    ) -> (usize, usize) {
+        let Some(local) = self.channels[Slot::of(key).index()].get(key) else {
+            return (0, 0);
+        };
+        let mut encoded: [Option<Option<Bytes>>; Wire::COUNT] = [const { None }; Wire::COUNT];
+        let (mut sent, mut bytes) = (0, 0);
+        for (socket, Sink { outbox, wire }) in local.subscribers() {
+            if except == Some(*socket) {
+                continue;
+            }
+            let frame = encoded[wire.index()]
+                .get_or_insert_with(|| wire.encode(&key.channel, delivery))
+                .clone();
+            if let Some(frame) = frame {
+                sent += 1;
+                bytes += frame.len();
+                let given = if self.is_gathering {
+                    outbox.push(frame).map(|is_first| {
+                        if is_first {
+                            self.unflushed.push(Arc::clone(outbox));
+                        }
+                    })
+                } else {
+                    outbox.send(frame)
+                };
+                if given == Err(Full::Lagging) {
+                    self.metrics.lagging(&key.app);
+                }
+            }
+        }
+        (sent, bytes)
+    }
+
+    pub(super) fn tell_watchers(&mut self, key: &ChannelKey, is_online: bool) {
+        let is_news = self.local(key).is_some_and(|local| local.online(is_online));
+        let Some(user) = key.channel.user().filter(|_| is_news) else {
+            return;
+        };
+        for outbox in self.in_role(key, &Role::Watcher) {
+            let user = user.clone();
+            outbox.signal(Signal::Watched { user, is_online });
+        }
+    }
+
+    pub(super) fn terminate(&self, key: &ChannelKey) {
+        for outbox in self.in_role(key, &Role::SignedIn) {
+            outbox.signal(Signal::Terminated);
+        }
+    }
+
+    fn in_role(&self, key: &ChannelKey, role: &Role) -> Vec<&Outbox> {
+        let local = self.channels[Slot::of(key).index()].get(key);
+        let sockets = local.map(|local| local.in_role(role)).unwrap_or_default();
+        let connections = sockets.iter().filter_map(|socket| self.connections.get(socket));
+        connections.map(|connection| &*connection.outbox).collect()
+    }
+}

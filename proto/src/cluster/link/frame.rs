@@ -1,0 +1,50 @@
+//! Frames: what is sent, what was received, and how messages stand in them.
+
+use super::WIRE;
+
+/// A frame that is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// It ends too early or a length in it is wrong.
+    #[error("a frame from a peer is cut off or garbled")]
+    Garbled,
+    /// Its version is not understood.
+    #[error("a frame from a peer has wire version {0}, this node understands {WIRE}")]
+    Version(u64),
+}
+
+/// A frame to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Whether it carries messages; signs of life and acknowledgements may overtake those.
+    pub is_batch: bool,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Kinds and bodies.
+pub type Messages = Vec<(u8, Vec<u8>)>;
+
+/// What a received frame was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// The peer began anew: what was on its way from it is lost. To be dealt with first.
+    pub is_restarted: bool,
+    /// The peer lost what we sent: [`Link::reset`] is due.
+    pub is_forgotten: bool,
+    /// The next messages, if it carried any; [`Link::done`] is called when they have been dealt with.
+    pub messages: Messages,
+}
+
+/// The messages of a batch.
+pub(super) fn split(mut bytes: &[u8]) -> Result<Messages, FrameError> {
+    let mut messages = Vec::new();
+    while let Some((head, rest)) = bytes.split_first_chunk::<5>() {
+        let [kind, length @ ..] = *head;
+        let length = u32::from_be_bytes(length) as usize;
+        let (body, rest) = rest.split_at_checked(length).ok_or(FrameError::Garbled)?;
+        messages.push((kind, body.to_vec()));
+        bytes = rest;
+    }
+    if bytes.is_empty() { Ok(messages) } else { Err(FrameError::Garbled) }
+}
