@@ -155,15 +155,16 @@ impl Relay {
         answer
     }
 
-    /// Takes a connection out of a channel.
-    pub async fn unsubscribe(
-        &self,
-        key: ChannelKey,
-        socket: SocketId,
-    ) -> Result<Reply, RouteError> {
+    /// Takes a connection out of a channel. That always succeeds.
+    pub async fn unsubscribe(&self, key: ChannelKey, socket: SocketId) {
         let (reply, asked) = oneshot::channel();
+        let channel = key.channel.clone();
         self.tell(self.shard_of(socket), ToShard::Unsubscribe { key, socket, reply }).await;
-        asked.await.unwrap_or_else(|_| Asked::unavailable()).answer().await
+        let answer = asked.await.unwrap_or_else(|_| Asked::unavailable()).answer().await;
+        if let Err(error) = answer {
+            // Here it is out already; the owner hears it with the next list of who is in.
+            tracing::warn!(?channel, %socket, %error, "a channel could not be told of an unsubscription");
+        }
     }
 
     /// Gives a delivery to the shards that it concerns, in the order of the calls. What comes from

@@ -224,8 +224,8 @@ impl Task {
                 (channel, request, answer.map_err(Refusal::from))
             }),
             Request::Unsubscribe => Box::pin(async move {
-                let answer = server.relay.unsubscribe(key, socket).await;
-                (channel, request, answer.map_err(Refusal::from))
+                server.relay.unsubscribe(key, socket).await;
+                (channel, request, Ok(Reply::Done))
             }),
             Request::Publish(event) => {
                 let metrics = entry.metrics.clone();
