@@ -305,7 +305,10 @@ export async function startSink(t, answer = () => 200) {
     const status = answer(sink.deliveries.length);
     sink.deliveries.push({ webhook, rawBody, headers: request.headers, at: Date.now(), status });
     if (status === 200 && webhook.isValid()) {
-      for (const body of webhook.getEvents()) sink.events.push({ event: body.name, body });
+      for (const { id, epoch, seq, ...body } of webhook.getEvents()) {
+        // Ours beside Pusher's: which edge it is, and its place among the channel's.
+        sink.events.push({ event: body.name, body, edge: { id, epoch, seq } });
+      }
     }
     return { status };
   });

@@ -27,7 +27,13 @@ test("a delivery is signed, exactly application/json, and names the key and the 
   assert.equal(headers["content-type"], "application/json");
   assert.equal(headers["x-pusher-key"], APP.key);
   assert.ok(Math.abs(webhook.getTime() - at) < 5_000);
-  assert.deepEqual(webhook.getEvents(), [{ name: "channel_occupied", channel: "private-room" }]);
+  const [{ id, epoch, seq, ...event }, ...more] = webhook.getEvents();
+  assert.deepEqual(event, { name: "channel_occupied", channel: "private-room" });
+  assert.equal(more.length, 0);
+  assert.match(id, /^[0-9a-f]{32}$/);
+  assert.match(epoch, /^[0-9a-f]+-[0-9a-f]+$/);
+  assert.equal(seq, 1);
+  assert.equal(headers["handbell-event-ids"], id);
 });
 
 test("a channel is occupied by its first subscriber and vacated by its last", async (t) => {
