@@ -1,8 +1,8 @@
 //! Who is in the cluster, as this node sees it: from what gossip says and from how its own links do.
 //!
 //! A closed link is a hint: the peer is dialled again. A peer leaves the view when it refuses
-//! [`REFUSALS`] times, or when gossip does not hear it, or when its link has been lost for
-//! [`LOST_AFTER`] and at least half of the other members have lost it too.
+//! three times, or when gossip does not hear it, or when its link has been lost for
+//! 1.5 s and at least half of the other members have lost it too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -30,9 +30,9 @@ pub type Messages = Vec<(u8, Vec<u8>)>;
 pub struct Received {
     /// The peer began anew: what was on its way from it is lost. To be dealt with first.
     pub is_restarted: bool,
-    /// The peer lost what we sent: [`Link::reset`] is due.
+    /// The peer lost what we sent: [`Link::reset`](super::Link::reset) is due.
     pub is_forgotten: bool,
-    /// The next messages, if it carried any; [`Link::done`] is called when they have been dealt with.
+    /// The next messages, if it carried any; [`Link::done`](super::Link::done) is called when they have been dealt with.
     pub messages: Messages,
 }
 
