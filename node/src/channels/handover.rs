@@ -45,10 +45,10 @@ impl Channels {
                 }
                 self.peers().send(&to, &Message::Yielded(number));
             }
-            self.gathered(number, None);
+            self.gathered(number, &Input::Gathered(&to));
         }
         for (number, _) in stale {
-            self.gathered(number, Some(&to).filter(|_| !is_mine));
+            self.gathered(number, &Input::Unanswered(&to));
         }
         if is_mine {
             self.yielded(&numbers, &to);
@@ -67,14 +67,9 @@ impl Channels {
     }
 
     /// The answer is complete. A claim that came too early, or too late, is kept for another view.
-    fn gathered(&self, number: Slot, unanswered: Option<&RelayId>) {
+    fn gathered(&self, number: Slot, outcome: &Input<'_>) {
         let mut gatherings = Gatherings::default();
-        let mut slot = self.slot(number);
-        self.apply(&mut slot, (number, Input::Gathered), &mut gatherings);
-        if let Some(by) = unanswered {
-            self.apply(&mut slot, (number, Input::Claimed(by.clone())), &mut gatherings);
-        }
-        drop(slot);
+        self.apply(&mut self.slot(number), (number, outcome.clone()), &mut gatherings);
         self.gather(gatherings);
     }
 

@@ -50,8 +50,10 @@ pub enum Input<'a> {
     Withdrawn(&'a RelayId),
     /// A member has said all it has.
     Yielded(&'a RelayId),
-    /// What was asked for by [`Effect::Gather`] is done.
-    Gathered,
+    /// What was asked for by [`Effect::Gather`] is done, and the claimant has been told.
+    Gathered(&'a RelayId),
+    /// It is done, but this node's view has changed meanwhile: the claimant has not been told.
+    Unanswered(&'a RelayId),
     /// What was on its way to a member may be lost.
     Reset(&'a RelayId),
     /// What was on its way from a member may be lost; it will say its claims again.
@@ -93,6 +95,8 @@ pub struct Ownership {
     asked: BTreeMap<RelayId, bool>,
     /// Claims that this node's view does not agree with yet.
     early: BTreeSet<RelayId>,
+    /// Claims that are being answered.
+    answering: BTreeSet<RelayId>,
     /// The owner in this node's view.
     owner: Option<RelayId>,
 }
@@ -101,8 +105,8 @@ impl Ownership {
     /// A slot that another node serves, or nobody.
     #[must_use]
     pub fn new(slot: Slot, me: RelayId) -> Self {
-        let (asked, early) = (BTreeMap::new(), BTreeSet::new());
-        Self { slot, me, phase: Phase::Elsewhere, asked, early, owner: None }
+        let (asked, early, answering) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { slot, me, phase: Phase::Elsewhere, asked, early, answering, owner: None }
     }
 
     /// What this node is to the slot.
@@ -132,15 +136,21 @@ impl Ownership {
             }
             Input::Withdrawn(by) => {
                 self.early.remove(by);
+                self.answering.remove(by);
             }
-            Input::Gathered => {
-                if let Phase::Ceding { .. } = self.phase {
+            Input::Gathered(by) | Input::Unanswered(by) => {
+                if matches!(&self.phase, Phase::Ceding { to } if to == by) {
                     self.step_back(effects);
+                }
+                // One that was withdrawn meanwhile is over.
+                if self.answering.remove(by) && matches!(input, Input::Unanswered(_)) {
+                    self.claimed(by.clone(), effects);
                 }
             }
             Input::Reset(peer) | Input::Restarted(peer) => {
                 if matches!(input, Input::Restarted(_)) {
                     self.early.remove(peer);
+                    self.answering.remove(peer);
                 }
                 if self.asked.remove(peer).is_some() && self.is_mine() {
                     self.ask(peer.clone(), effects);
@@ -240,6 +250,7 @@ impl Ownership {
                 return self.defer(by);
             }
         };
+        self.answering.insert(by.clone());
         effects.push(Effect::Gather { to: by, is_serving });
     }
 
