@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proto::channel::{Channel, Command, Effect, Published, Reply};
+use proto::cluster::custody::Change;
 use proto::cluster::message::{Ack, deliver};
-use proto::idempotency::ItemKey;
+use proto::http::webhook::Edge;
+use proto::idempotency::{ItemKey, RetryKey};
 use proto::{ChannelKey, Moment, Now};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::channels::{Change, Channels, Replier, Waiter};
+use crate::channels::{Channels, Replier, Waiter};
 
 /// What a channel actor is sent.
 #[derive(Debug)]
@@ -25,8 +27,6 @@ pub enum Message {
     Command {
         /// The command.
         command: Command,
-        /// Under which a repeated publish gets the first answer.
-        item: Option<ItemKey>,
         /// When a publish is answered, if the publisher said so.
         ack: Option<Ack>,
         /// Where the answer goes, if anyone wants it.
@@ -83,6 +83,15 @@ pub struct Start {
     pub first: Vec<Command>,
     /// The table it stands in.
     pub channels: Channels,
+}
+
+/// What a command has changed.
+struct Made {
+    now: Now,
+    /// The command, if a successor has to hear of it.
+    command: Option<Command>,
+    /// The answer of a keyed publish.
+    answered: Option<(ItemKey, Published)>,
 }
 
 /// Which effect's delivery was encoded, and as what.
@@ -145,9 +154,9 @@ impl Actor for ChannelActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Command { command, item, ack, replier } => {
+            Message::Command { command, ack, replier } => {
                 state.handled += 1;
-                state.answer(command, item, (ack, replier)).await;
+                state.answer(command, ack, replier).await;
             }
             Message::Seed => {
                 state.handled += 1;
@@ -174,35 +183,25 @@ impl Actor for ChannelActor {
 }
 
 impl State {
-    async fn answer(
-        &mut self,
-        command: Command,
-        item: Option<ItemKey>,
-        (ack, replier): (Option<Ack>, Option<Replier>),
-    ) {
+    async fn answer(&mut self, command: Command, ack: Option<Ack>, replier: Option<Replier>) {
+        let item = ItemKey::of(&self.key, &command);
         let earlier = item.as_ref().and_then(|item| self.channels.remembered(item));
         let is_publish = matches!(command, Command::Publish(_));
-        let (reply, now, record) = match earlier {
-            Some(published) => (Reply::Published(published), self.channels.clock().now(), None),
-            None => {
-                let (reply, now, record) = self.apply(command);
-                if let (Some(item), Reply::Published(published)) = (item, &reply) {
-                    self.channels.remember(item, published);
-                }
-                (reply, now, record)
-            }
+        let (reply, made) = match earlier {
+            Some(published) => (Reply::Published(published), self.nothing()),
+            None => self.apply(command, item),
         };
         let level = ack.unwrap_or(self.channels.default_ack());
         let is_held = is_publish && level == Ack::Replicated && !is_refusal(&reply);
         let (waiter, at_once) = match replier {
             Some(replier) if is_held => {
                 let is_strict = ack == Some(Ack::Replicated);
-                (Some(Waiter { replier, reply, is_strict }), None)
+                (Some(Waiter::Publish { replier, reply, is_strict }), None)
             }
             Some(replier) => (None, Some((replier, reply))),
             None => (None, None),
         };
-        self.replicate(record, now, waiter);
+        self.replicate(made, waiter);
         self.carry_out().await;
         if let Some((replier, reply)) = at_once {
             replier.reply(reply, Ack::Sequenced);
@@ -210,31 +209,59 @@ impl State {
     }
 
     async fn change(&mut self, command: Command) {
-        let (_, now, record) = self.apply(command);
-        self.replicate(record, now, None);
+        let (_, made) = self.apply(command, None);
+        self.replicate(made, None);
         self.carry_out().await;
     }
 
-    fn apply(&mut self, command: Command) -> (Reply, Now, Option<Command>) {
+    fn apply(&mut self, command: Command, item: Option<ItemKey>) -> (Reply, Made) {
         let now = self.channels.clock().now();
         let is_recorded = self.channels.is_replicating() && command.is_change();
         let record = is_recorded.then(|| command.clone());
         let reply = self.machine.apply(command, now, &mut self.effects);
         self.vitals.show(&self.machine);
-        (reply, now, record)
+        let answered = match (item, &reply) {
+            (Some(item), Reply::Published(published)) => Some((item, published.clone())),
+            _ => None,
+        };
+        (reply, Made { now, command: record, answered })
     }
 
-    fn replicate(&self, command: Option<Command>, now: Now, waiter: Option<Waiter>) {
-        if command.is_some() || waiter.is_some() {
-            let change = Change { key: &self.key, command, now, machine: &self.machine };
-            self.channels.replicate(change, waiter);
+    /// No change.
+    fn nothing(&self) -> Made {
+        Made { now: self.channels.clock().now(), command: None, answered: None }
+    }
+
+    /// Sends the successor what has changed. Whoever waits for it, waits; and so does what the
+    /// application is to be told, if a crash could still undo it.
+    fn replicate(&mut self, made: Made, waiter: Option<Waiter>) {
+        let mut waiters = Vec::from_iter(waiter);
+        if made.command.is_some() {
+            let edges = self.take_edges();
+            if !edges.is_empty() {
+                waiters.push(Waiter::Edges(self.key.app.clone(), edges));
+            }
+        }
+        let Made { now, command, answered } = made;
+        if command.is_some() || answered.is_some() || !waiters.is_empty() {
+            let change = Change { key: &self.key, command, answered, now, machine: &self.machine };
+            self.channels.changed(change, waiters);
         }
     }
 
+    fn take_edges(&mut self) -> Vec<Edge> {
+        let is_edge = |effect: &mut Effect| matches!(effect, Effect::Webhook(_));
+        let edges = self.effects.extract_if(.., is_edge).filter_map(|effect| match effect {
+            Effect::Webhook(edge) => Some(edge),
+            Effect::Relay { .. } | Effect::Remember(..) => None,
+        });
+        edges.collect()
+    }
+
     fn seed(&self) {
-        let now = self.channels.clock().now();
-        let change = Change { key: &self.key, command: None, now, machine: &self.machine };
-        self.channels.replicate(change, None);
+        let Made { now, command, answered } = self.nothing();
+        let change = Change { key: &self.key, command, answered, now, machine: &self.machine };
+        self.channels.changed(change, Vec::new());
     }
 
     /// Carries the effects out. What goes to several other nodes is encoded once.
@@ -245,6 +272,11 @@ impl State {
                 Effect::Relay { to, delivery } => (to, delivery),
                 Effect::Webhook(edge) => {
                     self.channels.webhooks().push(&self.key.app, edge);
+                    continue;
+                }
+                Effect::Remember(retry, published) => {
+                    let (channel, retry) = (self.key.clone(), RetryKey::clone(retry));
+                    self.channels.remember(ItemKey { channel, retry }, published.clone());
                     continue;
                 }
             };

@@ -5,17 +5,17 @@
 //! A command is put into the mailbox while the slot is locked, and an actor leaves the table only
 //! if it has taken everything that was put there: so no command can be lost between the two.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use proto::channel::{Channel, Command, History, Published, Reply, Settings, Summary};
+use proto::channel::{Channel, Command, History, Published, Settings};
+use proto::cluster::custody::{Admission, Change, Dispatch};
 use proto::cluster::message::{Ack, Answer, Ask};
-use proto::cluster::ownership::Ownership;
-use proto::cluster::replication::Record;
 use proto::cluster::slot::Slot;
 use proto::idempotency::ItemKey;
-use proto::quota::Demand;
-use proto::{App, AppId, ChannelKey, Epoch, RelayId};
+use proto::quota::{Demand, Usage};
+use proto::{App, AppId, ChannelKey, RelayId};
 use ractor::{ActorCell, ActorRuntime};
 
 use crate::apps::Apps;
@@ -27,18 +27,21 @@ use crate::quotas::Quotas;
 use crate::relay::Relay;
 use crate::webhook::Webhooks;
 
-mod custody;
+mod effects;
 mod handover;
 mod look;
-mod replicas;
 mod request;
 mod restart;
 mod slot;
 
-pub use replicas::Change;
+pub use effects::Batch;
+use handover::Moves;
 pub use request::{Replier, Request, Waiter};
 pub use restart::ChannelSupervisor;
-use slot::{Entry, Phase, SlotState};
+use slot::{Mailbox, SlotState};
+
+/// The machine of a slot, as this node runs it.
+type Custody = proto::cluster::custody::Custody<Mailbox, Request, Waiter>;
 
 /// The name under which an app's quota has its slot.
 const QUOTA: &str = "#quota";
@@ -54,7 +57,9 @@ struct Table {
     supervisors: OnceLock<Vec<ActorCell>>,
     /// Whether there is a node that could hold copies.
     is_replicating: AtomicBool,
-    custody: custody::Custody,
+    /// Whether any slot waits for time to pass.
+    needs_tick: AtomicBool,
+    moves: Moves,
 }
 
 /// What channel actors work with.
@@ -87,12 +92,18 @@ impl Channels {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let me = parts.relay.id();
-        let new = |slot| Mutex::new(SlotState::new(Ownership::new(slot, me.clone())));
-        let slots = Slot::all().map(new).collect();
-        let is_replicating = AtomicBool::new(false);
-        let custody = custody::Custody::default();
-        let supervisors = OnceLock::new();
-        Self(Arc::new(Table { slots, parts, supervisors, is_replicating, custody }))
+        let new = |slot| {
+            let custody = Custody::new(slot, me.clone());
+            Mutex::new(SlotState { custody, ledgers: HashMap::new() })
+        };
+        Self(Arc::new(Table {
+            slots: Slot::all().map(new).collect(),
+            parts,
+            supervisors: OnceLock::new(),
+            is_replicating: AtomicBool::new(false),
+            needs_tick: AtomicBool::new(false),
+            moves: Moves::default(),
+        }))
     }
 
     /// The slot of an app's quota.
@@ -107,80 +118,60 @@ impl Channels {
         if self.is_stopped() {
             return request.replier.answer(Answer::Unavailable);
         }
-        let mut slot = self.slot(request.slot);
-        self.handle_in(&mut slot, request);
+        if let Ask::List(query) = &request.ask {
+            let answer = self.list(query);
+            return request.replier.answer(answer);
+        }
+        let (mut slot, mut batch) = (self.slot(request.slot), Batch::default());
+        match slot.custody.admit(request) {
+            Admission::Now(request) => self.dispatch(&mut slot, request, &mut batch),
+            Admission::Held => {}
+            Admission::NotOwner(request) => request.replier.answer(Answer::NotOwner),
+            Admission::Full(request) => request.replier.answer(Answer::Unavailable),
+        }
+        drop(slot);
+        self.finish(batch);
     }
 
-    fn handle_in(&self, slot: &mut SlotState, request: Request) {
-        let Some(Request { slot: number, ask, replier }) = slot.admit(request) else {
-            return;
-        };
-        match ask {
-            Ask::Channel { key, command, item, ack } => match slot.channels.get_mut(&key) {
-                Some(entry) => entry.send(command, item, ack, Some(replier)),
-                None => {
-                    let ask = Ask::Channel { key, command, item, ack };
-                    self.first(slot, Request { slot: number, ask, replier });
-                }
-            },
-            Ask::Claim { app, key, fingerprint } => {
-                let now = self.clock().now();
-                match slot.idempotency.claim(&app, &key, fingerprint, now.moment) {
-                    Ok(()) => {
-                        let record = Record::Claimed(app, key, fingerprint);
-                        self.send_record(slot, number, now, record);
-                        replier.answer(Answer::Claimed);
-                    }
-                    Err(refusal) => replier.answer(Answer::Refused(refusal)),
-                }
+    fn dispatch(&self, slot: &mut SlotState, request: Request, batch: &mut Batch) {
+        let Request { slot: number, ask, replier } = request;
+        let mut effects = Vec::new();
+        match slot.custody.dispatch(ask, self.clock().now(), &mut effects) {
+            Dispatch::Channel(mailbox, command, ack) => mailbox.send(command, ack, Some(replier)),
+            Dispatch::Begin(key, command, ack) => {
+                let ask = Ask::Channel { key, command, ack };
+                self.begin(slot, Request { slot: number, ask, replier });
             }
-            Ask::Lease(app, usage) => match self.0.parts.apps.by_id(app.as_str()) {
-                Some(entry) => {
-                    let ledger = slot.ledgers.entry(app).or_default();
-                    let now = self.clock().moment();
-                    replier.answer(Answer::Granted(ledger.lease(usage, &entry.app.limits, now)));
-                }
-                None => replier.answer(Answer::Unavailable),
-            },
-            Ask::List(query) => replier.answer(self.list(&query)),
+            Dispatch::Ledger(app, usage) => replier.answer(self.lease(slot, app, usage)),
+            Dispatch::Answered(answer) => replier.answer(answer),
         }
+        self.carry_out((slot, number), effects, batch);
     }
 
-    /// A command to a channel that is not alive. It is started by the first join, or by the first
-    /// event that it has to remember.
-    fn first(&self, slot: &mut SlotState, request: Request) {
-        let Request { slot: number, ask: Ask::Channel { key, command, item, ack }, replier } =
-            request
-        else {
-            return;
-        };
-        let starts = match &command {
-            Command::Join { .. } => true,
-            Command::Publish(_) => key.channel.kind().cache,
-            _ => false,
-        };
-        if !starts {
-            let reply = self.answer_for_none((slot, number), &command, item);
-            return replier.reply(reply, self.best_ack(slot));
-        }
-        if !self.0.parts.quotas.take(&key.app, Demand::Channel) {
-            let ask = Ask::Channel { key, command, item, ack };
-            return self.book(Request { slot: number, ask, replier });
-        }
-        self.0.parts.metrics.started.increment(1);
-        let machine =
-            Channel::new(key.channel.clone(), self.next_epoch(None), self.settings(&key.app));
-        let mut entry = self.start(&key, machine, Vec::new());
-        entry.send(command, item, ack, Some(replier));
-        slot.channels.insert(key, entry);
-    }
-
-    /// Has room for one more channel booked, and then deals with the request again.
-    fn book(&self, request: Request) {
+    /// Starts a channel with its first command, if the app may have one more.
+    fn begin(&self, slot: &mut SlotState, request: Request) {
         let Ask::Channel { key, .. } = &request.ask else {
             return;
         };
-        let (channels, app) = (self.clone(), key.app.clone());
+        if !self.0.parts.quotas.take(&key.app, Demand::Channel) {
+            return self.book(key.app.clone(), request);
+        }
+        self.0.parts.metrics.started.increment(1);
+        let Request { ask: Ask::Channel { key, command, ack }, replier, .. } = request else {
+            return;
+        };
+        let epoch = slot.custody.next_epoch(None, self.clock().now());
+        let machine = Channel::new(key.channel.clone(), epoch, self.settings(&key.app));
+        self.spawn(slot, key.clone(), machine, Vec::new());
+        match slot.custody.channel(&key) {
+            Some(mailbox) => mailbox.send(command, ack, Some(replier)),
+            None => replier.answer(Answer::Unavailable),
+        }
+    }
+
+    /// Has room for one more channel booked, and then deals with the request again.
+    fn book(&self, app: AppId, request: Request) {
+        let channels = self.clone();
         tokio::spawn(async move {
             let quotas = &channels.0.parts.quotas;
             match quotas.admit(&app, Demand::Channel).await {
@@ -193,43 +184,18 @@ impl Channels {
         });
     }
 
-    /// What a publish reaches that nobody has to wait for.
-    fn best_ack(&self, slot: &SlotState) -> Ack {
-        match slot.replication.successor() {
-            Some(_) => Ack::Replicated,
-            None => Ack::Sequenced,
-        }
-    }
-
-    /// What is true of a channel that is not alive: nobody is there and nothing is remembered.
-    fn answer_for_none(
-        &self,
-        (slot, number): (&mut SlotState, Slot),
-        command: &Command,
-        item: Option<ItemKey>,
-    ) -> Reply {
-        match command {
-            Command::Publish(_) => {
-                let now = self.clock().now();
-                let Some(item) = item else {
-                    return Reply::Published(Published::default());
-                };
-                if let Some(earlier) = slot.idempotency.answer(&item, now.moment) {
-                    return Reply::Published(earlier);
-                }
-                let published = Published::default();
-                slot.idempotency.remember(item.clone(), published.clone(), now.moment);
-                let record = Record::Answered(item, published.clone());
-                self.send_record(slot, number, now, record);
-                Reply::Published(published)
+    fn lease(&self, slot: &mut SlotState, app: AppId, usage: Usage) -> Answer {
+        match self.0.parts.apps.by_id(app.as_str()) {
+            Some(entry) => {
+                let ledger = slot.ledgers.entry(app).or_default();
+                Answer::Granted(ledger.lease(usage, &entry.app.limits, self.clock().moment()))
             }
-            Command::Inspect => Reply::Channel(Summary::default()),
-            Command::Members => Reply::Members(Vec::new()),
-            _ => Reply::Done,
+            None => Answer::Unavailable,
         }
     }
 
-    fn start(&self, key: &ChannelKey, machine: Channel, first: Vec<Command>) -> Entry {
+    /// Starts the actor of a channel.
+    fn spawn(&self, slot: &mut SlotState, key: ChannelKey, machine: Channel, first: Vec<Command>) {
         let vitals = Arc::new(Vitals::default());
         vitals.show(&machine);
         let epoch = machine.position().epoch;
@@ -241,16 +207,16 @@ impl Channels {
             channels: self.clone(),
         };
         let supervisors = self.0.supervisors.get().expect("the node starts its supervisors first");
-        let supervisor = supervisors[Slot::of(key).index() % supervisors.len()].clone();
-        let spawned = ActorRuntime::spawn_linked_instant(None, ChannelActor, start, supervisor);
-        let phase = match spawned {
-            Ok((actor, _)) => Phase::Running { actor, sent: 0 },
+        let supervisor = supervisors[Slot::of(&key).index() % supervisors.len()].clone();
+        match ActorRuntime::spawn_linked_instant(None, ChannelActor, start, supervisor) {
+            Ok((actor, _)) => {
+                slot.custody.started(key, epoch, Mailbox { actor, sent: 0, vitals });
+            }
             Err(error) => {
                 tracing::error!(channel = ?key.channel, %error, "a channel could not be started");
-                Phase::Down
+                slot.custody.failed(&key);
             }
-        };
-        Entry { epoch, vitals, phase, seeded: 0 }
+        }
     }
 
     fn settings(&self, app: &AppId) -> Settings {
@@ -268,22 +234,23 @@ impl Channels {
         }
     }
 
-    fn next_epoch(&self, last: Option<Epoch>) -> Epoch {
-        Epoch::after(last, self.clock().now().unix_ms, self.me().incarnation)
+    /// A channel has changed: its successor is told. `waiters` are finished when it has the change.
+    pub fn changed(&self, change: Change<'_>, waiters: Vec<Waiter>) {
+        self.with_one(Slot::of(change.key), |custody, _, effects| {
+            custody.changed(change, waiters, effects);
+        });
     }
 
     /// Takes an actor that retains nothing out of the table, if it has handled all it was sent.
     pub fn retire(&self, key: &ChannelKey, handled: u64) -> bool {
-        let number = Slot::of(key);
-        let mut slot = self.slot(number);
-        let phase = slot.channels.get(key).map(|entry| &entry.phase);
-        let is_done = matches!(phase, Some(Phase::Running { sent, .. }) if *sent == handled);
+        let is_done = self.with_one(Slot::of(key), |custody, now, effects| {
+            let is_done = custody.channel(key).is_some_and(|mailbox| mailbox.sent == handled);
+            if is_done {
+                custody.ended(key, now, effects);
+            }
+            is_done
+        });
         if is_done {
-            slot.channels.remove(key);
-            let now = self.clock().now();
-            self.send_record(&mut slot, number, now, Record::Ended(key.clone()));
-            self.complete(&mut slot, number);
-            drop(slot);
             self.0.parts.quotas.release(&key.app, Demand::Channel);
         }
         is_done
@@ -293,34 +260,30 @@ impl Channels {
     #[must_use]
     pub fn remembered(&self, item: &ItemKey) -> Option<Published> {
         let mut slot = self.slot(Slot::of(&item.channel));
-        slot.idempotency.answer(item, self.clock().moment())
+        slot.custody.remembered(item, self.clock().moment())
     }
 
-    /// Keeps the answer of a keyed publish.
-    pub fn remember(&self, item: ItemKey, published: &Published) {
-        let number = Slot::of(&item.channel);
-        let (mut slot, now) = (self.slot(number), self.clock().now());
-        slot.idempotency.remember(item.clone(), published.clone(), now.moment);
-        self.send_record(&mut slot, number, now, Record::Answered(item, published.clone()));
+    /// Keeps the answer of a keyed publish that an earlier owner sequenced.
+    pub fn remember(&self, item: ItemKey, published: Published) {
+        self.with_one(Slot::of(&item.channel), |custody, now, effects| {
+            custody.remember(item, published, now, effects);
+        });
     }
 
     /// Tells every live channel of an app its present settings.
     pub fn configure(&self, app: &App) {
         let settings = Settings::of(app, self.0.parts.history);
-        for slot in Slot::all() {
-            for (key, entry) in &mut self.slot(slot).channels {
-                if key.app == app.id {
-                    entry.send(Command::Configure(settings.clone()), None, None, None);
-                }
-            }
-        }
+        self.with_all(|custody, _, effects| {
+            let is_told = |key: &ChannelKey| key.app == app.id;
+            custody.tell_each(is_told, &Command::Configure(settings.clone()), effects);
+        });
     }
 
     /// The application has been told of a channel's edge of this number.
     pub fn told(&self, key: &ChannelKey, number: u64) {
         let mut slot = self.slot(Slot::of(key));
-        if let Some(entry) = slot.channels.get_mut(key) {
-            entry.send(Command::Told { number }, None, None, None);
+        if let Some(mailbox) = slot.custody.channel(key) {
+            mailbox.send(Command::Told { number }, None, None);
         }
     }
 

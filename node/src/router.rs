@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use proto::channel::{Command, Reply, Resync};
+use proto::channel::{Command, Part, Reply, Resync};
 use proto::cluster::message::{Ack, Answer, Ask, ListQuery, Listed, Message};
 use proto::cluster::slot::{SLOTS, Slot};
 use proto::cluster::view::View;
-use proto::idempotency::ItemKey;
 use proto::quota::{Grant, Usage};
 use proto::{AppId, ChannelKey, Refusal, RelayId, SocketId};
 use tokio::sync::oneshot;
@@ -127,22 +126,19 @@ impl Router {
     /// deadline while no node is ready to take it; when the answer is lost, only if repeating it
     /// does no harm: a publish without a key may have taken effect.
     #[must_use]
-    pub fn ask(&self, key: ChannelKey, command: Command, item: Option<ItemKey>) -> Asked {
-        self.ask_for(key, command, item, None)
+    pub fn ask(&self, key: ChannelKey, command: Command) -> Asked {
+        self.ask_for(key, command, None)
     }
 
     /// As [`Router::ask`], with a level of acknowledgement that is met or refused.
     #[must_use]
-    pub fn ask_for(
-        &self,
-        key: ChannelKey,
-        command: Command,
-        item: Option<ItemKey>,
-        ack: Option<Ack>,
-    ) -> Asked {
+    pub fn ask_for(&self, key: ChannelKey, command: Command, ack: Option<Ack>) -> Asked {
         let slot = Slot::of(&key);
-        let is_repeatable = item.is_some() || !matches!(command, Command::Publish(_));
-        self.start(slot, Ask::Channel { key, command, item, ack }, is_repeatable)
+        let is_repeatable = match &command {
+            Command::Publish(draft) => draft.retry.is_some(),
+            _ => true,
+        };
+        self.start(slot, Ask::Channel { key, command, ack }, is_repeatable)
     }
 
     fn start(&self, slot: Slot, ask: Ask, is_repeatable: bool) -> Asked {
@@ -169,13 +165,13 @@ impl Router {
     pub fn send_once(&self, key: ChannelKey, command: Command) {
         let slot = Slot::of(&key);
         // The answer says nothing that anybody waits for.
-        drop(self.send(slot, Ask::Channel { key, command, item: None, ack: None }));
+        drop(self.send(slot, Ask::Channel { key, command, ack: None }));
     }
 
     /// Tells a channel something, and nobody waits for the answer.
     pub fn tell(&self, key: ChannelKey, command: Command) {
         let channel = key.channel.clone();
-        let asked = self.ask(key, command, None);
+        let asked = self.ask(key, command);
         tokio::spawn(async move {
             if let Err(error) = asked.answer().await {
                 tracing::warn!(?channel, %error, "a channel could not be told of a change");
@@ -195,6 +191,15 @@ impl Router {
             self.0.channels.resync(key, resync);
         } else {
             self.0.peers.send(to, &Message::Resync(key, resync));
+        }
+    }
+
+    /// Says to a claimant that a part of this node's relay has spoken of all channels of slots.
+    pub fn listed(&self, to: &RelayId, slots: &[Slot], part: Part) {
+        if *to == self.0.me {
+            self.0.channels.listed(slots, to, part);
+        } else {
+            self.0.peers.send(to, &Message::Listed(slots.to_vec(), part));
         }
     }
 

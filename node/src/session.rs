@@ -235,6 +235,7 @@ impl Task {
                     origin: Origin::Client { socket, user: None },
                     ttl_seconds: 0,
                     priority: Priority::default(),
+                    retry: None,
                 };
                 Box::pin(async move {
                     if let Err(error) = server.quotas.admit(&key.app, Demand::Publishes(1)).await {
@@ -243,7 +244,7 @@ impl Task {
                     }
                     metrics.published_client.increment(1);
                     let level = Some(Ack::Sequenced);
-                    let asked = server.router.ask_for(key, Command::Publish(draft), None, level);
+                    let asked = server.router.ask_for(key, Command::Publish(draft), level);
                     (channel, request, asked.answer().await.map_err(Refusal::from))
                 })
             }

@@ -90,14 +90,14 @@ impl Channel {
             Command::Resync(parts) => self.resync(parts, now, effects),
             Command::Resume { relay, last } => {
                 let is_on_path = self.has_come_by(last);
-                self.resume(relay, Some(last), is_on_path, effects);
+                self.resume(relay, last, is_on_path, effects);
             }
             Command::RelayLost { relay } => self.lose_relay(&relay, now.moment, effects),
             Command::Publish(draft) => return self.publish(draft, now, effects),
             Command::Terminate => self.tell(&self.signed_in, &Delivery::Terminate, effects),
             Command::Inspect => return Reply::Channel(self.summary(now.moment)),
             Command::Members => return Reply::Members(self.roster.members()),
-            Command::Announce => self.announce(effects),
+            Command::Reunite { cached } => self.reunite(cached, effects),
             Command::Configure(settings) => self.settings = settings,
             Command::Told { number } => self.edges.told(number),
             Command::Tick => self.tick(now.moment, effects),
@@ -245,13 +245,11 @@ impl Channel {
     }
 
     fn look_up_cache(&mut self, now: Moment, happenings: &mut Vec<Happening>) -> Cached {
-        match self.memory.cached(now, &self.settings) {
-            Some(publication) => Cached::Hit(publication),
-            None => {
-                self.edges.cache_missed(happenings);
-                Cached::Miss
-            }
+        let cached = self.memory.cached(now, &self.settings);
+        if cached.is_none() {
+            self.edges.cache_missed(happenings);
         }
+        cached.map_or(Cached::Miss, Cached::Hit)
     }
 
     fn leave(&mut self, relay: &RelayId, socket: SocketId, now: Moment, effects: &mut Vec<Effect>) {
@@ -307,11 +305,16 @@ impl Channel {
         self.remember(&publication, now.moment);
         self.tell_subscribers(&Delivery::Published(publication), effects);
         self.report(happenings, effects);
-        Reply::Published(Published {
+        Reply::Published(self.published())
+    }
+
+    /// The answer to a publish that has the last place.
+    fn published(&self) -> Published {
+        Published {
             position: Some(self.position),
             subscribers: self.roster.subscribers().len(),
             members: self.roster.member_count(),
-        })
+        }
     }
 
     fn remember(&mut self, publication: &Arc<Publication>, now: Moment) {
@@ -375,11 +378,8 @@ impl Channel {
     }
 
     fn tell(&self, sockets: &Sockets, delivery: &Delivery, effects: &mut Vec<Effect>) {
-        effects.extend(
-            sockets
-                .relays()
-                .map(|relay| Effect::Relay { to: relay.clone(), delivery: delivery.clone() }),
-        );
+        let to = |relay: &RelayId| Effect::Relay { to: relay.clone(), delivery: delivery.clone() };
+        effects.extend(sockets.relays().map(to));
     }
 
     fn report(&mut self, happenings: Vec<Happening>, effects: &mut Vec<Effect>) {

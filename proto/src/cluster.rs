@@ -1,6 +1,7 @@
 //! The cluster: who is in it, which node owns which slot, how nodes talk, and how the channels of a
 //! slot pass from one node to another without losing what was acknowledged.
 
+pub mod custody;
 pub mod handshake;
 pub mod link;
 pub mod membership;

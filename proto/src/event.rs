@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::idempotency::RetryKey;
 use crate::name::{EventName, SocketId, UserId};
 use crate::position::Position;
 use crate::time::Moment;
@@ -89,6 +90,8 @@ pub struct Draft {
     pub ttl_seconds: u32,
     /// How urgent it is.
     pub priority: Priority,
+    /// Under which a repetition of it gets the first answer.
+    pub retry: Option<Arc<RetryKey>>,
 }
 
 /// An event that the channel's owner has accepted and given its place in the channel's order.

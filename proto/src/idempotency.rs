@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::channel::Published;
+use crate::channel::{Command, Published};
 use crate::name::{AppId, ChannelKey};
 use crate::refusal::Refusal;
 use crate::time::{Moment, Shift};
@@ -22,15 +22,34 @@ pub const KEY_BYTES_MAX: usize = 256;
 /// has some hundreds of bytes. When it is full the oldest are forgotten first.
 pub const REMEMBERED_MAX: usize = 4_096;
 
+/// What a publisher calls an event, so that a repetition of it is known.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+pub struct RetryKey {
+    /// The idempotency key.
+    pub key: String,
+    /// Index of the event within its batch; 0 outside batches.
+    pub item: u32,
+}
+
 /// What makes one channel's part of a keyed publish the same as an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct ItemKey {
     /// The channel published to.
     pub channel: ChannelKey,
-    /// The idempotency key.
-    pub key: String,
-    /// Index of the event within its batch; 0 outside batches.
-    pub item: u32,
+    /// What the publisher calls the event.
+    pub retry: RetryKey,
+}
+
+impl ItemKey {
+    /// The key of a command, if it is a keyed publish.
+    #[must_use]
+    pub fn of(channel: &ChannelKey, command: &Command) -> Option<Self> {
+        let Command::Publish(draft) = command else {
+            return None;
+        };
+        let retry = RetryKey::clone(draft.retry.as_deref()?);
+        Some(Self { channel: channel.clone(), retry })
+    }
 }
 
 /// What one slot remembers.

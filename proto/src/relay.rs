@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use crate::channel::{Joined, Member, Part, Resumed, Resync, Role, Welcome};
 use crate::event::Publication;
 use crate::name::{RelayId, SocketId, UserId};
-use crate::position::Position;
+use crate::position::{Offset, Position};
 use crate::time::Moment;
 
 /// Publications kept for an owner that takes over and may lack them: more than can be on their way
@@ -48,6 +48,8 @@ pub struct Local<S> {
 struct Subscriber<S> {
     sink: S,
     role: Role,
+    /// The last place before it joined: an earlier publication that is sent again is not for it.
+    since: Offset,
 }
 
 /// What to do with a publication.
@@ -110,10 +112,10 @@ impl<S> Local<S> {
         if self.joining.len() == waiting {
             return false;
         }
-        if self.is_empty() {
+        // Where others are, what they lack is still to come.
+        if self.subscribers.is_empty() {
             self.last = welcome.position;
         }
-        self.last = self.last.max(welcome.position);
         if let Some(members) = &welcome.members {
             self.members = Some(by_user(members));
         }
@@ -121,7 +123,8 @@ impl<S> Local<S> {
         match role {
             Role::Subscriber(_) => {
                 // As what it came first holds, as in the channel's roster.
-                self.subscribers.entry(socket).or_insert(Subscriber { sink, role });
+                let since = welcome.position.offset;
+                self.subscribers.entry(socket).or_insert(Subscriber { sink, role, since });
             }
             Role::SignedIn | Role::Watcher => {
                 if role == Role::Watcher {
@@ -174,6 +177,13 @@ impl<S> Local<S> {
     /// The subscribers, in no order that means anything.
     pub fn subscribers(&self) -> impl Iterator<Item = (&SocketId, &S)> {
         self.subscribers.iter().map(|(socket, subscriber)| (socket, &subscriber.sink))
+    }
+
+    /// The subscribers that were there when a publication got this place.
+    pub fn audience(&self, place: Offset) -> impl Iterator<Item = (&SocketId, &S)> {
+        let is_for = move |(_, subscriber): &(&SocketId, &Subscriber<S>)| subscriber.since < place;
+        let audience = self.subscribers.iter().filter(is_for);
+        audience.map(|(socket, subscriber)| (socket, &subscriber.sink))
     }
 
     /// Connections in another role.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use expect_test::expect_file;
-use proto::channel::{Channel, Command, Delivery, History, Joined, Role, Settings};
+use proto::channel::{Channel, Command, Delivery, History, Joined, Part, Resync, Role, Settings};
 use proto::cluster::link::Link;
 use proto::cluster::message::{Ack, Answer, Ask, Message};
 use proto::cluster::replication::{Mark, Record};
@@ -118,7 +118,7 @@ fn samples() -> Vec<Message> {
     let slot = Slot::of(&key);
     let relay = RelayId { node: NodeId::parse("a").unwrap(), incarnation: 7 };
     let joined = Joined { socket: SocketId::parse("1.2").unwrap(), role: Role::Subscriber(None) };
-    let command = Command::Join { relay, joined };
+    let command = Command::Join { relay: relay.clone(), joined };
     let settings = Settings {
         history: History::default(),
         presence_members: 100,
@@ -134,21 +134,31 @@ fn samples() -> Vec<Message> {
         channels: vec![(key.clone(), whole.clone())],
         idempotency: Idempotency::default(),
     };
-    let (item, ack) = (None, Some(Ack::Replicated));
+    let ack = Some(Ack::Replicated);
+    let part = Part { index: 0, of: 2 };
     vec![
-        Message::Ask(1, Ask::Channel { key: key.clone(), command: command.clone(), item, ack }),
+        Message::Ask(1, Ask::Channel { key: key.clone(), command: command.clone(), ack }),
         Message::Answer(1, Answer::Refused(Refusal::PresenceFull { limit: 100 })),
         Message::Deliver(key.clone(), Delivery::SubscriptionCount(3)),
         Message::Claim(slot),
+        Message::Resync(key.clone(), Resync::nothing(relay.clone(), part)),
         Message::Yield(slot, Moment::from_micros(9), Box::new(estate)),
         Message::Yielded(slot),
         Message::Settled(slot),
-        Message::Replicate(slot, mark, now, Box::new(Record::Whole(key.clone(), Box::new(whole)))),
+        Message::Replicate(slot, mark, now, Box::new(Record::Begin)),
+        Message::Replicate(
+            slot,
+            mark,
+            now,
+            Box::new(Record::Whole(key.clone(), Box::new(whole), None)),
+        ),
         Message::Replicate(slot, mark, now, Box::new(Record::Applied(key, command))),
         Message::Replicated(slot, mark),
         Message::NotOwner(slot, mark),
         Message::Unknown(99),
         Message::Withdraw(slot),
+        Message::Listed(vec![slot], part),
+        Message::Taken(slot),
     ]
 }
 

@@ -146,7 +146,7 @@ pub(super) async fn channel(
     let key = which.key()?;
     let router = &admin.server.router;
     let owner = router.owner(Slot::of(&key)).map(|owner| owner.node.to_string());
-    let answer = router.ask(key, Command::Inspect, None).answer().await;
+    let answer = router.ask(key, Command::Inspect).answer().await;
     match answer {
         Ok(Reply::Channel(summary)) => Ok(Json(json!({
             "owner": owner,

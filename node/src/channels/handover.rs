@@ -1,132 +1,134 @@
-//! Answering a claim: the channels that were served here are stopped and sent, the relay says what it
-//! has, and copies of what nodes had that are gone follow.
+//! How slots change hands on this node. What is decided about it, [`Custody`] decides.
+//!
+//! [`Custody`]: proto::cluster::custody::Custody
 
-use proto::channel::Channel;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proto::ChannelKey;
+use proto::RelayId;
+use proto::channel::{Part, Resync};
 use proto::cluster::message::Message;
-use proto::cluster::ownership::Input;
 use proto::cluster::slot::Slot;
-use proto::cluster::takeover::Estate;
-use proto::idempotency::Idempotency;
+use proto::cluster::view::View;
 use proto::quota::Demand;
-use proto::{ChannelKey, RelayId};
 use tokio::sync::oneshot;
 
 use super::Channels;
-use super::custody::Gatherings;
+use super::effects::{Batch, Claim};
 
-/// Channels in one message of a handover.
-const CHANNELS_PER_MESSAGE: usize = 16;
+/// Slots taken over and given away since the start.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    pub(super) taken: AtomicU64,
+    pub(super) ceded: AtomicU64,
+}
 
 impl Channels {
-    pub(super) fn gather(&self, gatherings: Gatherings) {
-        for (to, slots) in gatherings.0 {
-            let channels = self.clone();
-            tokio::spawn(async move { channels.gather_for(to, slots).await });
+    /// Takes a new view over. `gone` are members that are in it no longer.
+    pub fn set_view(&self, view: &Arc<View>, gone: &[RelayId]) {
+        let has_peers = view.peers(self.me()).next().is_some();
+        self.0.is_replicating.store(has_peers, Ordering::Relaxed);
+        self.with_all(|custody, now, effects| custody.see(view, gone, now, effects));
+    }
+
+    /// Takes in what another node says about a slot.
+    pub fn receive(&self, from: &RelayId, slot: Slot, message: Message, batch: &mut Batch) {
+        self.with(slot, batch, |custody, now, effects| {
+            custody.receive(from, message, now, effects);
+        });
+    }
+
+    /// This node's relay says what it has of a channel, to a claimant that is this node.
+    pub fn resync(&self, key: ChannelKey, resync: Resync) {
+        self.with_one(Slot::of(&key), |custody, now, effects| {
+            custody.resync(key, resync, now, effects);
+        });
+    }
+
+    /// A part of a relay has spoken of all channels of these slots in which it has somebody.
+    pub fn listed(&self, slots: &[Slot], from: &RelayId, part: Part) {
+        for &number in slots {
+            self.with_one(number, |custody, _, effects| custody.listed(from, part, effects));
         }
     }
 
-    /// Says to a claimant all that is here of slots: first what was served, then what the relay
-    /// has, then copies of what nodes had that are gone.
-    async fn gather_for(&self, to: RelayId, slots: Vec<(Slot, bool)>) {
-        for &(number, _) in slots.iter().filter(|(_, is_serving)| *is_serving) {
-            self.hand_over(number, &to).await;
+    /// What was on its way to a node may be lost.
+    pub fn reset(&self, peer: &RelayId) {
+        self.with_all(|custody, now, effects| custody.reset(peer, now, effects));
+    }
+
+    /// What was on its way from a node may be lost. To be called before what comes after the loss.
+    pub fn restarted(&self, peer: &RelayId) {
+        self.with_all(|custody, now, effects| custody.restarted(peer, now, effects));
+    }
+
+    /// Does what waits for time to pass.
+    pub fn tick(&self) {
+        if self.0.needs_tick.swap(false, Ordering::Relaxed) {
+            self.with_all(|custody, now, effects| custody.tick(now, effects));
+        }
+    }
+
+    /// Asks for everything that is known of a slot's channels again: one of them has failed.
+    pub(super) fn retake(&self, number: Slot) {
+        self.with_one(number, |custody, now, effects| custody.retake(now, effects));
+    }
+
+    /// Says to a claimant all that is here of slots.
+    pub(super) async fn answer_claims(&self, to: RelayId, claims: Vec<Claim>) {
+        for claim in claims.iter().filter(|claim| claim.is_serving) {
+            self.stop(claim.slot).await;
         }
         let (current, stale): (Vec<_>, Vec<_>) =
-            slots.into_iter().partition(|(number, _)| self.register(*number, &to));
-        let numbers: Vec<Slot> = current.iter().map(|(number, _)| *number).collect();
-        self.relay().gather(numbers.as_slice().into(), &to).await;
-        let served = current.iter().filter(|(_, is_serving)| *is_serving).count();
+            claims.into_iter().partition(|claim| self.listen_to(&to, claim));
+        let slots: Arc<[Slot]> = current.iter().map(|claim| claim.slot).collect();
+        self.relay().gather(slots, &to).await;
+        let served = current.iter().filter(|claim| claim.is_serving).count();
         tracing::info!(to = %to.node, slots = current.len(), served, stale = stale.len(), "slots were yielded");
-        let is_mine = to == *self.me();
-        for (number, is_serving) in current {
-            if !is_mine {
-                if !is_serving {
-                    self.send_copy(number, &to);
-                }
-                self.peers().send(&to, &Message::Yielded(number));
-            }
-            self.gathered(number, &Input::Gathered(&to));
+        let mut batch = Batch::default();
+        for Claim { slot, turn, .. } in current {
+            self.with(slot, &mut batch, |custody, now, effects| {
+                custody.answer(&to, turn, now, effects);
+            });
         }
-        for (number, _) in stale {
-            self.gathered(number, &Input::Unanswered(&to));
+        for Claim { slot, turn, .. } in stale {
+            self.with(slot, &mut batch, |custody, now, effects| {
+                custody.decline(&to, turn, now, effects);
+            });
         }
-        if is_mine {
-            self.yielded(&numbers, &to);
-        }
+        self.finish(batch);
     }
 
-    /// Makes the claimant the one owner that the relay listens to, unless the view has changed while
-    /// the answer was being gathered.
-    fn register(&self, number: Slot, to: &RelayId) -> bool {
-        let slot = self.slot(number);
-        let is_current = slot.ownership.owner() == Some(to);
+    /// Makes the claimant the one owner that the relay listens to, if the claim is still to be
+    /// answered.
+    fn listen_to(&self, to: &RelayId, claim: &Claim) -> bool {
+        let slot = self.slot(claim.slot);
+        let is_current = slot.custody.may_gather(to, claim.turn);
         if is_current {
-            self.relay().register(number, to);
+            self.relay().register(claim.slot, to);
         }
         is_current
     }
 
-    /// The answer is complete. A claim that came too early, or too late, is kept for another view.
-    fn gathered(&self, number: Slot, outcome: &Input<'_>) {
-        let mut gatherings = Gatherings::default();
-        self.apply(&mut self.slot(number), (number, outcome.clone()), &mut gatherings);
-        self.gather(gatherings);
-    }
-
-    /// Stops the channels of a slot and sends them to their next owner. A copy is kept here until
-    /// that owner has a successor of its own.
-    async fn hand_over(&self, number: Slot, to: &RelayId) {
-        self.0.custody.count_ceded();
+    /// Stops the channels of a slot and keeps their states for their next owner.
+    async fn stop(&self, number: Slot) {
         let mut asked = Vec::new();
-        for (key, mut entry) in self.slot(number).channels.drain() {
+        for (key, mailbox) in self.slot(number).custody.stop() {
             let (reply, machine) = oneshot::channel();
-            entry.cast(crate::channel::Message::Hand(reply));
+            if let Some(mut mailbox) = mailbox {
+                mailbox.cast(crate::channel::Message::Hand(reply));
+            }
             asked.push((key, machine));
         }
         let mut channels = Vec::with_capacity(asked.len());
         for (key, machine) in asked {
             self.0.parts.quotas.release(&key.app, Demand::Channel);
-            // One that ended in the meantime retained nothing.
+            // One that has failed, or ended in the meantime, has nothing to give.
             if let Ok(machine) = machine.await {
                 channels.push((key, *machine));
             }
         }
-        let mut slot = self.slot(number);
-        let idempotency = slot.idempotency.clone();
-        self.send_estate((number, to), true, &channels, idempotency);
-        slot.keep(channels, to);
-    }
-
-    fn send_copy(&self, number: Slot, to: &RelayId) {
-        let slot = self.slot(number);
-        let view = self.peers().view();
-        let is_needed =
-            |owner: &RelayId| owner == to || view.as_ref().is_none_or(|view| !view.has(owner));
-        if let Some(copy) = slot.replica.as_ref().filter(|copy| is_needed(copy.owner())) {
-            for estate in copy.estates() {
-                self.send_estate((number, to), false, &estate.channels, estate.idempotency);
-            }
-        }
-    }
-
-    fn send_estate(
-        &self,
-        (number, to): (Slot, &RelayId),
-        is_primary: bool,
-        channels: &[(ChannelKey, Channel)],
-        mut idempotency: Idempotency,
-    ) {
-        let mut parts = channels.chunks(CHANNELS_PER_MESSAGE);
-        let mut part = parts.next().unwrap_or_default();
-        loop {
-            let idempotency = std::mem::take(&mut idempotency);
-            let estate = Estate { is_primary, channels: part.to_vec(), idempotency };
-            let message = Message::Yield(number, self.clock().moment(), Box::new(estate));
-            self.peers().send(to, &message);
-            match parts.next() {
-                Some(next) => part = next,
-                None => return,
-            }
-        }
+        self.slot(number).custody.stopped(channels);
     }
 }

@@ -1,10 +1,12 @@
 //! What can be seen of this node's channels from outside, without asking them.
 
+use std::sync::atomic::Ordering;
+
 use proto::ChannelKey;
 use proto::cluster::message::{Answer, ListQuery, Listed};
 use proto::cluster::slot::{SLOTS, Slot};
 
-use super::Channels;
+use super::{Channels, Custody, Moves};
 
 impl Channels {
     /// The occupied channels of an app in the slots that this node serves.
@@ -13,12 +15,12 @@ impl Channels {
         let (mut listed, mut served) = (Vec::new(), 0);
         for slot in Slot::all() {
             let slot = self.slot(slot);
-            if !slot.is_serving() {
+            if !slot.custody.is_serving() {
                 continue;
             }
             served += 1;
-            for (key, entry) in &slot.channels {
-                let (subscribers, members) = entry.vitals.counts();
+            for (key, mailbox) in slot.custody.running() {
+                let (subscribers, members) = mailbox.vitals.counts();
                 let is_asked = key.app == query.app
                     && subscribers > 0
                     && !key.channel.kind().user
@@ -38,8 +40,8 @@ impl Channels {
         let mut all = Vec::new();
         for slot in Slot::all() {
             let slot = self.slot(slot);
-            all.extend(slot.channels.iter().map(|(key, entry)| {
-                let (subscribers, members) = entry.vitals.counts();
+            all.extend(slot.custody.running().map(|(key, mailbox)| {
+                let (subscribers, members) = mailbox.vitals.counts();
                 (key.clone(), subscribers, members)
             }));
         }
@@ -49,14 +51,36 @@ impl Channels {
     /// Channels of which this node keeps a copy for another.
     #[must_use]
     pub fn copies(&self) -> usize {
-        let copies = |slot| self.slot(slot).replica.as_ref().map_or(0, |copy| copy.len());
-        Slot::all().map(copies).sum()
+        Slot::all().map(|slot| self.slot(slot).custody.copies()).sum()
     }
 
     /// Slots served here.
     #[must_use]
     pub fn slots_served(&self) -> u16 {
-        let served = Slot::all().filter(|&slot| self.slot(slot).is_serving()).count();
-        u16::try_from(served).unwrap_or(SLOTS)
+        self.count(Custody::is_serving)
+    }
+
+    /// Slots that are not served here any more and that this node keeps until two others hold them.
+    #[must_use]
+    pub fn slots_kept(&self) -> u16 {
+        self.count(Custody::is_keeping)
+    }
+
+    /// Slots taken over and given away since the start.
+    #[must_use]
+    pub fn moves(&self) -> (u64, u64) {
+        let Moves { taken, ceded } = &self.0.moves;
+        (taken.load(Ordering::Relaxed), ceded.load(Ordering::Relaxed))
+    }
+
+    /// Records that successors have not confirmed, over all slots.
+    #[must_use]
+    pub fn replication_lag(&self) -> u64 {
+        Slot::all().map(|slot| self.slot(slot).custody.lag()).sum()
+    }
+
+    fn count(&self, is_such: impl Fn(&Custody) -> bool) -> u16 {
+        let such = Slot::all().filter(|&slot| is_such(&self.slot(slot).custody)).count();
+        u16::try_from(such).unwrap_or(SLOTS)
     }
 }

@@ -1,12 +1,14 @@
 //! A question to the owner of a slot, from here or from another node, and the way back.
 
-use proto::RelayId;
 use proto::channel::Reply;
 use proto::cluster::message::{Ack, Answer, Ask, Message};
 use proto::cluster::slot::Slot;
+use proto::http::webhook::Edge;
+use proto::{AppId, RelayId};
 use tokio::sync::oneshot;
 
 use crate::cluster::Peers;
+use crate::webhook::Webhooks;
 
 /// A question on its way to whoever answers it.
 #[derive(Debug)]
@@ -71,23 +73,32 @@ impl Drop for Replier {
     }
 }
 
-/// Someone who waits until a publish is held by a second node.
+/// What waits until a second node holds what it is about.
 #[derive(Debug)]
-pub struct Waiter {
-    /// Where the answer goes.
-    pub replier: Replier,
-    /// The answer.
-    pub reply: Reply,
-    /// Whether anything less than a second node is a refusal.
-    pub is_strict: bool,
+pub enum Waiter {
+    /// The answer of a publish.
+    Publish {
+        /// Where the answer goes.
+        replier: Replier,
+        /// The answer.
+        reply: Reply,
+        /// Whether anything less than a second node is a refusal.
+        is_strict: bool,
+    },
+    /// What the application is told: an edge that a crash could still undo must not be told, or it
+    /// would be told again under another id.
+    Edges(AppId, Vec<Edge>),
 }
 
 impl Waiter {
-    /// Answers, with the level that was reached.
-    pub fn finish(self, reached: Ack) {
-        if self.is_strict && reached < Ack::Replicated {
-            return self.replier.answer(Answer::Unavailable);
+    /// Answers, or tells, when this level was reached.
+    pub fn finish(self, reached: Ack, webhooks: &Webhooks) {
+        match self {
+            Self::Publish { replier, is_strict: true, .. } if reached < Ack::Replicated => {
+                replier.answer(Answer::Unavailable);
+            }
+            Self::Publish { replier, reply, .. } => replier.reply(reply, reached),
+            Self::Edges(app, edges) => edges.iter().for_each(|edge| webhooks.push(&app, edge)),
         }
-        self.replier.reply(self.reply, reached);
     }
 }

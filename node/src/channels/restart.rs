@@ -10,7 +10,6 @@ use proto::{ChannelKey, Moment};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use super::Channels;
-use super::slot::{Entry, Phase};
 
 /// Restarts of one channel within [`WINDOW`] before it is left alone.
 const RESTARTS_MAX: usize = 5;
@@ -104,16 +103,17 @@ impl Channels {
     fn fail(&self, actor: ActorId) -> Option<ChannelKey> {
         let key = self.find(actor)?;
         let mut slot = self.slot(Slot::of(&key));
-        slot.channels.get_mut(&key)?.phase = Phase::Down;
+        slot.custody.failed(&key);
         self.0.parts.metrics.failed.increment(1);
         Some(key)
     }
 
     fn find(&self, actor: ActorId) -> Option<ChannelKey> {
-        let is_it = |entry: &Entry| matches!(&entry.phase, Phase::Running { actor: a, .. } if a.get_id() == actor);
         Slot::all().find_map(|slot| {
             let slot = self.slot(slot);
-            slot.channels.iter().find(|(_, entry)| is_it(entry)).map(|(key, _)| key.clone())
+            let mut running = slot.custody.running();
+            let found = running.find(|(_, mailbox)| mailbox.actor.get_id() == actor);
+            found.map(|(key, _)| key.clone())
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::channel::{Joined, Role};
+use proto::channel::{Joined, Reply, Role};
 use proto::event::{Data, Draft, Event, Origin, Priority};
 use proto::name::EventName;
 use proto::wire::Wire;
@@ -19,11 +19,9 @@ use crate::{Node, channel, random};
 
 impl Channels {
     fn inject_panic(&self, key: &ChannelKey) {
-        let slot = self.slot(Slot::of(key));
-        let Some(Entry { phase: Phase::Running { actor, .. }, .. }) = slot.channels.get(key) else {
-            panic!("the channel is not alive");
-        };
-        actor.cast(channel::Message::Panic).unwrap();
+        let mut slot = self.slot(Slot::of(key));
+        let mailbox = slot.custody.channel(key).expect("the channel is alive");
+        mailbox.actor.cast(channel::Message::Panic).unwrap();
     }
 }
 
@@ -36,7 +34,7 @@ fn event(text: &str) -> Command {
     let event = Event { name: EventName::parse("e").unwrap(), data: Data::Text(text.into()) };
     let origin = Origin::Api { except: None };
     let priority = Priority::Normal;
-    Command::Publish(Draft { id: 0, event, origin, ttl_seconds: 0, priority })
+    Command::Publish(Draft { id: 0, event, origin, ttl_seconds: 0, priority, retry: None })
 }
 
 /// A subscriber whose socket the test reads.
@@ -54,7 +52,7 @@ async fn subscriber(node: &Node, name: &str) -> TcpStream {
 }
 
 async fn publish(node: &Node, name: &str, text: &str) -> Option<(Position, usize)> {
-    let reply = node.server().router.ask(key(name), event(text), None).answer().await.ok()?;
+    let reply = node.server().router.ask(key(name), event(text)).answer().await.ok()?;
     let published = channel::published(reply).ok()?;
     Some((published.position?, published.subscribers))
 }
@@ -135,7 +133,7 @@ async fn channels_in_the_slot_of_the_quota_start_from_many_sides_at_once() {
                 let joined =
                     Joined { socket: SocketId::from_random(random::bits()), role: Role::Watcher };
                 let join = Command::Join { relay: server.router.me().clone(), joined };
-                server.router.ask(key, join, None)
+                server.router.ask(key, join)
             })
         });
         for join in joins.collect::<Vec<_>>() {

@@ -1,17 +1,15 @@
 //! What comes from other nodes, and where it goes.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proto::channel::Delivery;
-use proto::cluster::message::{Ask, DecodeError, Message};
-use proto::cluster::replication::Mark;
+use proto::cluster::message::{Answer, Ask, DecodeError, Message, number_of_ask};
 use proto::cluster::slot::Slot;
 use proto::{ChannelKey, RelayId};
 
-use crate::channels::{Channels, Replier, Request};
+use crate::channels::{Batch, Channels, Replier, Request};
 
 use super::engine;
 use super::peers::Peer;
@@ -21,14 +19,6 @@ use super::peers::Peer;
 pub struct Inbox {
     channels: Channels,
     unknown: AtomicU64,
-}
-
-/// What is gathered over the messages of one frame.
-#[derive(Debug, Default)]
-struct Batch {
-    claims: Vec<Slot>,
-    yielded: Vec<Slot>,
-    confirmed: BTreeMap<Slot, Mark>,
 }
 
 impl Inbox {
@@ -72,22 +62,30 @@ impl Inbox {
         for (kind, body) in received.messages {
             match Message::decode(kind, &body) {
                 Ok(message) => self.deal_with(&peer, message, &mut batch).await,
-                Err(error) => self.unreadable(&from, &error),
+                Err(error) => self.unreadable(&from, &error, &body),
             }
         }
-        self.finish(&from, &batch);
+        self.channels.finish(batch);
         peer.done();
     }
 
-    fn unreadable(&self, from: &RelayId, error: &DecodeError) {
+    fn unreadable(&self, from: &RelayId, error: &DecodeError, body: &[u8]) {
         self.unknown.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(peer = %from.node, %error, "a message of a peer cannot be read");
+        tracing::error!(peer = %from.node, %error, "a message cannot be read");
         let (DecodeError::Kind(kind) | DecodeError::Body { kind, .. }) = error;
-        self.channels.peers().send(from, &Message::Unknown(*kind));
+        let peers = self.channels.peers();
+        peers.send(from, &Message::Unknown(*kind));
+        // Nobody waits for an answer that cannot come.
+        if let Some(number) = number_of_ask(*kind, body) {
+            peers.send(from, &Message::Answer(number, Answer::Unavailable));
+        }
     }
 
     async fn deal_with(&self, peer: &Arc<Peer>, message: Message, batch: &mut Batch) {
         let (channels, from) = (&self.channels, &peer.id);
+        if let Some(slot) = message.slot() {
+            return channels.receive(from, slot, message, batch);
+        }
         match message {
             Message::Ask(number, ask) => {
                 let replier = Replier::peer(channels.peers().clone(), from.clone(), number);
@@ -95,29 +93,13 @@ impl Inbox {
             }
             Message::Answer(number, answer) => channels.peers().answered(peer, number, answer),
             Message::Deliver(key, delivery) => self.deliver(from, &key, delivery).await,
-            Message::Claim(slot) => batch.claims.push(slot),
-            Message::Withdraw(slot) => {
-                // It may follow its claim in the same frame.
-                channels.claimed(&std::mem::take(&mut batch.claims), from);
-                channels.withdrawn(slot, from);
-            }
-            Message::Resync(key, resync) => channels.resync(key, resync),
-            Message::Yield(slot, at, estate) => channels.inherit(slot, from, at, *estate),
-            Message::Yielded(slot) => batch.yielded.push(slot),
-            Message::Settled(slot) => channels.settled(slot, from),
-            Message::Replicate(slot, mark, now, record) => {
-                if channels.keep_record((slot, from), mark, now, *record) {
-                    batch.confirmed.insert(slot, mark);
-                } else {
-                    channels.peers().send(from, &Message::NotOwner(slot, mark));
-                }
-            }
-            Message::Replicated(slot, mark) => channels.confirmed(slot, from, mark),
-            Message::NotOwner(slot, mark) => channels.refused(slot, from, mark),
+            Message::Listed(slots, part) => channels.listed(&slots, from, part),
             Message::Unknown(kind) => {
                 self.unknown.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(peer = %from.node, kind, "a peer did not understand a message");
             }
+            // They are about a slot.
+            _ => {}
         }
     }
 
@@ -127,18 +109,6 @@ impl Inbox {
             Arc::make_mut(publication).accepted = self.channels.clock().moment();
         }
         self.channels.relay().deliver(from, key, delivery).await;
-    }
-
-    fn finish(&self, from: &RelayId, batch: &Batch) {
-        if !batch.claims.is_empty() {
-            self.channels.claimed(&batch.claims, from);
-        }
-        if !batch.yielded.is_empty() {
-            self.channels.yielded(&batch.yielded, from);
-        }
-        for (&slot, &mark) in &batch.confirmed {
-            self.channels.peers().send(from, &Message::Replicated(slot, mark));
-        }
     }
 }
 

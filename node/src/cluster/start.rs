@@ -98,7 +98,9 @@ impl Cluster {
         // The first moments are for the others to hear of it.
         loop {
             sleep(Duration::from_millis(20)).await;
-            let left = self.router.channels().slots_served();
+            // What was given away is kept until two others hold it.
+            let channels = self.router.channels();
+            let left = channels.slots_served().max(channels.slots_kept());
             let is_alone = self.router.view().is_none_or(|view| view.members().len() < 2);
             if left == 0 || is_alone {
                 return;

@@ -96,8 +96,7 @@ pub(super) async fn users(
     }
     let key = ChannelKey { app: entry.app.id.clone(), channel };
     let with_info = query.get("with_user_info") == Some("1");
-    let reply =
-        server.router.ask(key, Command::Members, None).answer().await.map_err(Refusal::from)?;
+    let reply = server.router.ask(key, Command::Members).answer().await.map_err(Refusal::from)?;
     let Reply::Members(members) = reply else {
         return Err(Refusal::Unavailable.into());
     };
@@ -132,7 +131,7 @@ async fn inspect(
     channel: ChannelName,
 ) -> Result<Summary, Refusal> {
     let key = ChannelKey { app: authentic.entry.app.id.clone(), channel };
-    match server.router.ask(key, Command::Inspect, None).answer().await? {
+    match server.router.ask(key, Command::Inspect).answer().await? {
         Reply::Channel(summary) => Ok(summary),
         Reply::Refused(refusal) => Err(refusal),
         Reply::Done | Reply::Published(_) | Reply::Members(_) => Err(Refusal::Unavailable),

@@ -11,7 +11,7 @@ use proto::cluster::message::Ack;
 use proto::cluster::slot::StableHash;
 use proto::event::{Draft, Origin, Priority};
 use proto::http::request::{Info, Item, PublishRequest, check_key, legacy_event};
-use proto::idempotency::ItemKey;
+use proto::idempotency::RetryKey;
 use proto::quota::Demand;
 use proto::{App, ChannelKey, ChannelName, Refusal};
 use serde_json::{Map, Value, json};
@@ -117,8 +117,8 @@ async fn publish(
     let mut asked = Vec::with_capacity(count as usize);
     for (index, item) in (0..).zip(&request.items) {
         for channel in &item.channels {
-            let item_key = key.as_ref().map(|key| (key.as_str(), index));
-            asked.push(ask(server, (app, channel), item, (item_key, ack)));
+            let retry = key.as_ref().map(|key| (key.as_str(), index));
+            asked.push(ask(server, (app, channel), item, (retry, ack)));
         }
     }
     entry.metrics.published_rest.increment(u64::from(count));
@@ -151,7 +151,7 @@ fn ask(
     server: &Server,
     (app, channel): (&App, &ChannelName),
     item: &Item,
-    (item_key, ack): (Option<(&str, u32)>, Option<Ack>),
+    (retry, ack): (Option<(&str, u32)>, Option<Ack>),
 ) -> Asked {
     let channel = ChannelKey { app: app.id.clone(), channel: channel.clone() };
     let draft = Draft {
@@ -160,12 +160,9 @@ fn ask(
         origin: Origin::Api { except: item.except },
         ttl_seconds: 0,
         priority: Priority::default(),
+        retry: retry.map(|(key, item)| Arc::new(RetryKey { key: key.to_owned(), item })),
     };
-    let item = item_key.map(|(key, item)| {
-        let (channel, key) = (channel.clone(), key.to_owned());
-        ItemKey { channel, key, item }
-    });
-    server.router.ask_for(channel, Command::Publish(draft), item, ack)
+    server.router.ask_for(channel, Command::Publish(draft), ack)
 }
 
 fn info(item: &Item, channel: &ChannelName, published: &Published) -> Value {

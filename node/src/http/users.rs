@@ -44,7 +44,7 @@ async fn end_connections(
     let user = UserId::parse(user).map_err(Refusal::from)?;
     let channel = ChannelName::of_user(&user);
     let key = ChannelKey { app: app.clone(), channel };
-    server.router.ask(key, Command::Terminate, None).answer().await.map_err(Refusal::from)?;
+    server.router.ask(key, Command::Terminate).answer().await.map_err(Refusal::from)?;
     Ok(answer(&json!({})))
 }
 

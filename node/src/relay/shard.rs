@@ -169,7 +169,7 @@ impl Shard {
         self.index.add(&key, self.number);
         self.channels[Slot::of(&key).index()].entry(key.clone()).or_default().join(joined.clone());
         let relay = self.router.me().clone();
-        self.router.ask(key, Command::Join { relay, joined }, None)
+        self.router.ask(key, Command::Join { relay, joined })
     }
 
     fn refused(&mut self, key: &ChannelKey, joined: &Joined) {
@@ -189,7 +189,7 @@ impl Shard {
             self.forget_if_unused(&key, socket);
         }
         let relay = self.router.me().clone();
-        self.router.ask(key, Command::Unsubscribe { relay, socket }, None)
+        self.router.ask(key, Command::Unsubscribe { relay, socket })
     }
 
     /// Says to the claimant of slots what is here of their channels.
@@ -199,12 +199,17 @@ impl Shard {
                 self.router.resync(to, key.clone(), self.resync(local));
             }
         }
+        self.router.listed(to, slots, self.part());
     }
 
     fn resync(&self, local: &Local<Sink>) -> Resync {
+        local.resync(self.router.me().clone(), self.part(), self.metrics.clock().moment())
+    }
+
+    /// The connections that this shard has.
+    fn part(&self) -> Part {
         #[allow(clippy::cast_possible_truncation)] // At most SHARDS_MAX.
-        let part = Part { index: self.number as u32, of: self.index.shards_total() as u32 };
-        local.resync(self.router.me().clone(), part, self.metrics.clock().moment())
+        Part { index: self.number as u32, of: self.index.shards_total() as u32 }
     }
 
     fn deliver(&mut self, key: &ChannelKey, delivery: &Delivery) {
@@ -300,8 +305,14 @@ impl Shard {
         };
         let (outbox, wire) = (Arc::clone(&connection.outbox), connection.wire);
         let sink = Sink { outbox: Arc::clone(&outbox), wire };
-        let is_new = self.local(key).is_some_and(|local| local.welcome(joined, welcome, sink));
-        if !is_new {
+        let local = self.local(key);
+        let is_known = local.as_ref().is_some_and(|local| local.has(socket));
+        if !local.is_some_and(|local| local.welcome(joined, welcome, sink)) {
+            if !is_known {
+                // It has given up waiting.
+                let relay = self.router.me().clone();
+                self.router.send_once(key.clone(), Command::Leave { relay, socket });
+            }
             return;
         }
         if joined.role == Role::Watcher

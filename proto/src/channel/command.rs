@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Draft, Publication};
 use crate::http::webhook::Edge;
+use crate::idempotency::RetryKey;
 use crate::name::{RelayId, SocketId, UserId};
 use crate::position::Position;
 use crate::refusal::Refusal;
@@ -87,9 +88,12 @@ pub enum Command {
     Inspect,
     /// The members of the channel are asked for.
     Members,
-    /// Another node told the application about this channel while the two did not see each other:
-    /// say again who is here.
-    Announce,
+    /// Another node served this channel while the two did not see each other: the application is
+    /// told again who is here, and of two cached events the later one is kept.
+    Reunite {
+        /// What the other node had cached.
+        cached: Option<Arc<Publication>>,
+    },
     /// The app's configuration changed.
     Configure(Settings),
     /// The application has been told of the edge of this number, or it was given up.
@@ -126,8 +130,17 @@ pub struct Resync {
     pub tail: Vec<Arc<Publication>>,
 }
 
+impl Resync {
+    /// A part of a relay that has nobody in the channel.
+    #[must_use]
+    pub fn nothing(relay: RelayId, part: Part) -> Self {
+        let (joined, joining, tail) = (Vec::new(), Vec::new(), Vec::new());
+        Self { relay, part, joined, joining, last: Position::default(), tail }
+    }
+}
+
 /// A share of a relay's connections: those whose spread leaves `index` when divided by `of`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct Part {
     /// Which share.
     pub index: u32,
@@ -194,6 +207,8 @@ pub enum Effect {
     },
     /// Tell the application.
     Webhook(Edge),
+    /// Keep the answer of a keyed publish that an earlier owner sequenced.
+    Remember(Arc<RetryKey>, Published),
 }
 
 /// What a channel says to the connections of one relay. It is encoded there, once per wire format.

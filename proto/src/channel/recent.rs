@@ -77,6 +77,19 @@ impl Memory {
         self.cached = Some(publication);
     }
 
+    /// Keeps a publication as the channel's last, unless a later one is kept.
+    pub(super) fn cache_if_later(&mut self, publication: Arc<Publication>) {
+        let is_later = self.cached.as_ref().is_none_or(|kept| kept.unix_ms < publication.unix_ms);
+        if is_later {
+            self.cached = Some(publication);
+        }
+    }
+
+    /// What is kept as the channel's last publication, however old it is.
+    pub(super) const fn last_cached(&self) -> Option<&Arc<Publication>> {
+        self.cached.as_ref()
+    }
+
     /// The channel's last publication, while it is remembered.
     pub(super) fn cached(&self, now: Moment, settings: &Settings) -> Option<Arc<Publication>> {
         let cached = self.cached.as_ref()?;

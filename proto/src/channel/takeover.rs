@@ -9,7 +9,7 @@ use crate::name::{ChannelName, RelayId, SocketId};
 use crate::position::{Epoch, Position};
 use crate::time::{Moment, Now, Shift};
 
-use super::command::{Delivery, Effect, Joined, Member, Part, Resumed, Resync, Role};
+use super::command::{Delivery, Effect, Joined, Member, Part, Published, Resumed, Resync, Role};
 use super::roster::Sockets;
 use super::{Channel, Settings};
 
@@ -49,6 +49,12 @@ impl Channel {
         sockets.into_iter().flat_map(Sockets::relays)
     }
 
+    /// What a cache channel remembers, however old it is.
+    #[must_use]
+    pub fn cached(&self) -> Option<&Arc<Publication>> {
+        self.memory.last_cached()
+    }
+
     /// What the application has not been told of for certain, oldest first.
     pub fn untold(&self) -> impl Iterator<Item = Edge> {
         self.edges.outbox().map(|(id, happening)| {
@@ -57,8 +63,12 @@ impl Channel {
         })
     }
 
-    /// Tells the application who is here, whatever it was told before.
-    pub(super) fn announce(&mut self, effects: &mut Vec<Effect>) {
+    /// Another node served the channel as well: keeps the later one of two cached events, and tells the
+    /// application who is here, whatever it was told before.
+    pub(super) fn reunite(&mut self, cached: Option<Arc<Publication>>, effects: &mut Vec<Effect>) {
+        if let Some(cached) = cached.filter(|_| self.kind.cache) {
+            self.memory.cache_if_later(cached);
+        }
         if self.roster.subscribers().is_empty() {
             return;
         }
@@ -83,19 +93,19 @@ impl Channel {
     pub(super) fn resync(&mut self, parts: Vec<Resync>, now: Now, effects: &mut Vec<Effect>) {
         let is_forgotten = self.is_fresh && self.ancestors.is_empty();
         for part in &parts {
-            self.recover(part, now);
+            self.recover(part, now, effects);
         }
         let (mut asked, mut joining) = (Vec::with_capacity(parts.len()), Vec::new());
         for part in parts {
             // Those who have just joined have missed nothing.
-            let last = (!part.joined.is_empty()).then_some(part.last);
-            asked.push((part.relay.clone(), last));
+            if !part.joined.is_empty() {
+                asked.push((part.relay.clone(), part.last));
+            }
             joining.extend(part.joining.iter().map(|one| (part.relay.clone(), one.clone())));
             self.correct(part, is_forgotten, now, effects);
         }
-        let newest = asked.iter().filter_map(|(_, last)| last.map(|last| last.epoch)).max();
-        let paths: Vec<bool> =
-            asked.iter().map(|(_, last)| last.is_none_or(|last| self.has_come_by(last))).collect();
+        let newest = asked.iter().map(|(_, last)| last.epoch).max();
+        let paths: Vec<bool> = asked.iter().map(|(_, last)| self.has_come_by(*last)).collect();
         if let Some(newest) = newest.filter(|newest| *newest > self.position.epoch) {
             // Another node went on with the channel while the two did not see each other.
             let incarnation = self.position.epoch.incarnation;
@@ -118,7 +128,7 @@ impl Channel {
     }
 
     /// What an earlier owner gave a place to and only a relay has.
-    fn recover(&mut self, part: &Resync, now: Now) {
+    fn recover(&mut self, part: &Resync, now: Now, effects: &mut Vec<Effect>) {
         if !self.is_fresh || part.joined.is_empty() {
             return;
         }
@@ -126,6 +136,11 @@ impl Channel {
             if self.inherit(publication.position) {
                 let mut publication = Publication::clone(publication);
                 publication.accepted = now.moment;
+                if let Some(retry) = &publication.draft.retry {
+                    let position = Some(publication.position);
+                    let published = Published { position, ..self.published() };
+                    effects.push(Effect::Remember(Arc::clone(retry), published));
+                }
                 self.remember(&Arc::new(publication), now.moment);
             }
         }
@@ -203,11 +218,11 @@ impl Channel {
     pub(super) fn resume(
         &self,
         relay: RelayId,
-        last: Option<Position>,
+        last: Position,
         is_on_path: bool,
         effects: &mut Vec<Effect>,
     ) {
-        let last = last.filter(|_| is_on_path).unwrap_or(self.position);
+        let last = if is_on_path { last } else { self.position };
         let missed = self.memory.iter().filter(|publication| publication.position > last);
         for publication in missed {
             let delivery = Delivery::Published(Arc::clone(publication));

@@ -37,7 +37,7 @@ fn draft(text: &str, origin: Origin) -> Draft {
     let name = EventName::parse("e").unwrap();
     let data = Data::Text(text.into());
     let event = Event { name, data };
-    Draft { id: 0, event, origin, ttl_seconds: 0, priority: Priority::Normal }
+    Draft { id: 0, event, origin, ttl_seconds: 0, priority: Priority::Normal, retry: None }
 }
 
 /// Runs a script on a new channel and compares what comes out.
@@ -161,6 +161,7 @@ fn effect_text(effect: &Effect) -> String {
     match effect {
         Effect::Webhook(edge) => format!("webhook {:?}", edge.happening),
         Effect::Relay { to, delivery } => format!("{}: {}", to.node, delivery_text(delivery)),
+        Effect::Remember(retry, published) => format!("remember {} {published:?}", retry.key),
     }
 }
 

@@ -4,11 +4,10 @@
 
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{Command, Delivery, Reply, Resync};
-use crate::idempotency::ItemKey;
+use crate::channel::{Command, Delivery, Part, Reply, Resync};
 use crate::name::{AppId, ChannelKey, ChannelName};
 use crate::quota::{Grant, Usage};
 use crate::refusal::Refusal;
@@ -17,6 +16,11 @@ use crate::time::{Moment, Now};
 use super::replication::{Mark, Record};
 use super::slot::Slot;
 use super::takeover::Estate;
+
+/// The kind of [`Message::Ask`].
+const ASK: u8 = 1;
+/// The kind of [`Message::Deliver`].
+const DELIVER: u8 = 3;
 
 /// When a publish is answered.
 #[derive(
@@ -62,7 +66,8 @@ pub enum Message {
     Yield(Slot, Moment, Box<Estate>),
     /// To a claimant: that was all.
     Yielded(Slot),
-    /// To those who yielded: the slot is held by two nodes again; earlier copies may go.
+    /// To those who yielded: the slot is held by two nodes again, or there is no second node; what
+    /// they keep of it may go.
     Settled(Slot),
     /// From the owner of a slot to its successor.
     Replicate(Slot, Mark, Now, Box<Record>),
@@ -74,6 +79,11 @@ pub enum Message {
     Unknown(u8),
     /// To one that has not answered a claim: it does not hold any more.
     Withdraw(Slot),
+    /// To a claimant: this part of the sender's relay has spoken of all channels of these slots in
+    /// which it has somebody.
+    Listed(Vec<Slot>, Part),
+    /// To those who yielded: the sender serves the slot with what they gave.
+    Taken(Slot),
 }
 
 /// A question.
@@ -85,8 +95,6 @@ pub enum Ask {
         key: ChannelKey,
         /// What.
         command: Command,
-        /// Under which a repeated publish gets the first answer.
-        item: Option<ItemKey>,
         /// When to answer. None is the best that the cluster can do.
         ack: Option<Ack>,
     },
@@ -168,9 +176,9 @@ impl Message {
     #[must_use]
     pub fn encode(&self) -> (u8, Vec<u8>) {
         match self {
-            Self::Ask(id, ask) => (1, pack(&(id, ask))),
+            Self::Ask(id, ask) => (ASK, pack(&(id, ask))),
             Self::Answer(id, answer) => (2, pack(&(id, answer))),
-            Self::Deliver(key, delivery) => (3, pack(&(key, delivery))),
+            Self::Deliver(key, delivery) => (DELIVER, pack(&(key, delivery))),
             Self::Claim(slot) => (4, pack(&(slot,))),
             Self::Resync(key, resync) => (5, pack(&(key, resync))),
             Self::Yield(slot, at, estate) => (6, pack(&(slot, at, estate))),
@@ -181,6 +189,31 @@ impl Message {
             Self::NotOwner(slot, mark) => (11, pack(&(slot, mark))),
             Self::Unknown(kind) => (12, pack(&(kind,))),
             Self::Withdraw(slot) => (13, pack(&(slot,))),
+            Self::Listed(slots, part) => (14, pack(&(slots, part))),
+            Self::Taken(slot) => (15, pack(&(slot,))),
+        }
+    }
+
+    /// The slot that it is about, if it is about one and [`Custody`](super::custody::Custody) deals
+    /// with it.
+    #[must_use]
+    pub fn slot(&self) -> Option<Slot> {
+        match self {
+            Self::Resync(key, _) => Some(Slot::of(key)),
+            Self::Claim(slot)
+            | Self::Yield(slot, ..)
+            | Self::Yielded(slot)
+            | Self::Settled(slot)
+            | Self::Replicate(slot, ..)
+            | Self::Replicated(slot, _)
+            | Self::NotOwner(slot, _)
+            | Self::Withdraw(slot)
+            | Self::Taken(slot) => Some(*slot),
+            Self::Ask(..)
+            | Self::Answer(..)
+            | Self::Deliver(..)
+            | Self::Listed(..)
+            | Self::Unknown(_) => None,
         }
     }
 
@@ -191,9 +224,9 @@ impl Message {
     pub fn decode(kind: u8, body: &[u8]) -> Result<Self, DecodeError> {
         let read = Body { kind, body };
         Ok(match kind {
-            1 => read.read().map(|(id, ask)| Self::Ask(id, ask))?,
+            ASK => read.read().map(|(id, ask)| Self::Ask(id, ask))?,
             2 => read.read().map(|(id, answer)| Self::Answer(id, answer))?,
-            3 => read.read().map(|(key, delivery)| Self::Deliver(key, delivery))?,
+            DELIVER => read.read().map(|(key, delivery)| Self::Deliver(key, delivery))?,
             4 => read.read().map(|(slot,)| Self::Claim(slot))?,
             5 => read.read().map(|(key, resync)| Self::Resync(key, resync))?,
             6 => read.read().map(|(slot, at, estate)| Self::Yield(slot, at, estate))?,
@@ -204,15 +237,24 @@ impl Message {
             11 => read.read().map(|(slot, mark)| Self::NotOwner(slot, mark))?,
             12 => read.read().map(|(kind,)| Self::Unknown(kind))?,
             13 => read.read().map(|(slot,)| Self::Withdraw(slot))?,
+            14 => read.read().map(|(slots, part)| Self::Listed(slots, part))?,
+            15 => read.read().map(|(slot,)| Self::Taken(slot))?,
             _ => return Err(DecodeError::Kind(kind)),
         })
     }
 }
 
+/// The number of a question that cannot be read otherwise, so that it can be answered.
+#[must_use]
+pub fn number_of_ask(kind: u8, body: &[u8]) -> Option<u64> {
+    let (number, _) = rmp_serde::from_slice::<(u64, IgnoredAny)>(body).ok()?;
+    (kind == ASK).then_some(number)
+}
+
 /// The body of [`Message::Deliver`], for one delivery to many relays.
 #[must_use]
 pub fn deliver(key: &ChannelKey, delivery: &Delivery) -> (u8, Arc<[u8]>) {
-    (3, pack(&(key, delivery)).into())
+    (DELIVER, pack(&(key, delivery)).into())
 }
 
 fn pack<T: Serialize>(value: &T) -> Vec<u8> {

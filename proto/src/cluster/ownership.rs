@@ -7,6 +7,7 @@
 //! node that has yielded takes nothing more from an earlier owner.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::name::RelayId;
@@ -36,6 +37,8 @@ pub enum Phase {
     Ceding {
         /// The next owner.
         to: RelayId,
+        /// Which answer it is.
+        turn: u64,
     },
 }
 
@@ -43,17 +46,17 @@ pub enum Phase {
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
     /// This node has a new view.
-    View(&'a View),
+    View(&'a Arc<View>),
     /// A node says that it owns the slot.
     Claimed(RelayId),
     /// A node that said so says it no longer.
     Withdrawn(&'a RelayId),
     /// A member has said all it has.
     Yielded(&'a RelayId),
-    /// What was asked for by [`Effect::Gather`] is done, and the claimant has been told.
-    Gathered(&'a RelayId),
-    /// It is done, but this node's view has changed meanwhile: the claimant has not been told.
-    Unanswered(&'a RelayId),
+    /// What [`Effect::Gather`] asked for in this turn is done, and the claimant has been told.
+    Gathered(&'a RelayId, u64),
+    /// It is done, but the claim does not hold any more: the claimant has not been told.
+    Unanswered(&'a RelayId, u64),
     /// What was on its way to a member may be lost.
     Reset(&'a RelayId),
     /// What was on its way from a member may be lost; it will say its claims again.
@@ -76,6 +79,8 @@ pub enum Effect {
     Gather {
         /// The claimant.
         to: RelayId,
+        /// Which answer it is.
+        turn: u64,
         /// Whether the channels are served here.
         is_serving: bool,
     },
@@ -93,20 +98,32 @@ pub struct Ownership {
     phase: Phase,
     /// Members that were asked for what they have and are still there, and whether they answered.
     asked: BTreeMap<RelayId, bool>,
+    /// Members that have said all they had since this node began to take the slot.
+    heard: BTreeSet<RelayId>,
     /// Claims that this node's view does not agree with yet.
     early: BTreeSet<RelayId>,
-    /// Claims that are being answered.
-    answering: BTreeSet<RelayId>,
-    /// The owner in this node's view.
-    owner: Option<RelayId>,
+    /// Claims that are being answered, and in which turn: an earlier one is void.
+    answering: BTreeMap<RelayId, u64>,
+    /// Answers begun so far.
+    turns: u64,
+    view: Option<Arc<View>>,
 }
 
 impl Ownership {
     /// A slot that another node serves, or nobody.
     #[must_use]
-    pub fn new(slot: Slot, me: RelayId) -> Self {
-        let (asked, early, answering) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { slot, me, phase: Phase::Elsewhere, asked, early, answering, owner: None }
+    pub const fn new(slot: Slot, me: RelayId) -> Self {
+        Self {
+            slot,
+            me,
+            phase: Phase::Elsewhere,
+            asked: BTreeMap::new(),
+            heard: BTreeSet::new(),
+            early: BTreeSet::new(),
+            answering: BTreeMap::new(),
+            turns: 0,
+            view: None,
+        }
     }
 
     /// What this node is to the slot.
@@ -115,53 +132,67 @@ impl Ownership {
         &self.phase
     }
 
+    /// The view of this node; none before it has one.
+    #[must_use]
+    pub const fn present_view(&self) -> Option<&Arc<View>> {
+        self.view.as_ref()
+    }
+
     /// The owner in this node's view.
     #[must_use]
-    pub const fn owner(&self) -> Option<&RelayId> {
-        self.owner.as_ref()
+    pub fn owner(&self) -> Option<&RelayId> {
+        self.view.as_ref().map(|view| view.owner(self.slot))
+    }
+
+    /// Whether a member has said all it had since this node began to take the slot.
+    #[must_use]
+    pub fn has_heard(&self, member: &RelayId) -> bool {
+        self.heard.contains(member)
+    }
+
+    /// Whether a claim is being answered in this turn, was not taken back, and agrees with the view.
+    #[must_use]
+    pub fn is_answering(&self, claimant: &RelayId, turn: u64) -> bool {
+        self.answering.get(claimant) == Some(&turn) && self.owner() == Some(claimant)
     }
 
     /// Takes in what happened.
     pub fn apply(&mut self, input: Input<'_>, now: Moment, effects: &mut Vec<Effect>) {
         match input {
-            Input::View(view) => self.view(view, now, effects),
+            Input::View(view) => self.see(view, effects),
             Input::Claimed(by) => self.claimed(by, effects),
-            Input::Yielded(by) => {
-                if let Some(has_answered) = self.asked.get_mut(by) {
-                    *has_answered = true;
-                }
-                if let Phase::Taking { waiting, .. } = &mut self.phase {
-                    waiting.remove(by);
-                }
-            }
+            Input::Yielded(by) => self.yielded(by),
             Input::Withdrawn(by) => {
                 self.early.remove(by);
                 self.answering.remove(by);
             }
-            Input::Gathered(by) | Input::Unanswered(by) => {
-                if matches!(&self.phase, Phase::Ceding { to } if to == by) {
+            Input::Gathered(by, turn) | Input::Unanswered(by, turn) => {
+                let is_ceded = |to: &RelayId, ceding: u64| to == by && ceding == turn;
+                if matches!(&self.phase, Phase::Ceding { to, turn } if is_ceded(to, *turn)) {
                     self.step_back(effects);
                 }
-                // One that was withdrawn meanwhile is over.
-                if self.answering.remove(by) && matches!(input, Input::Unanswered(_)) {
+                // One that was taken back meanwhile is over.
+                let is_open = self.answering.get(by) == Some(&turn);
+                if is_open {
+                    self.answering.remove(by);
+                }
+                if is_open && matches!(input, Input::Unanswered(..)) {
                     self.claimed(by.clone(), effects);
                 }
             }
-            Input::Reset(peer) | Input::Restarted(peer) => {
-                if matches!(input, Input::Restarted(_)) {
-                    self.early.remove(peer);
-                    self.answering.remove(peer);
-                }
-                if self.asked.remove(peer).is_some() && self.is_mine() {
-                    self.ask(peer.clone(), effects);
-                }
+            Input::Reset(peer) => {
+                // A part of the answer may be lost with the rest; the peer will ask again.
+                self.answering.remove(peer);
+                self.ask_again(peer, effects);
+            }
+            Input::Restarted(peer) => {
+                self.early.remove(peer);
+                self.answering.remove(peer);
+                self.ask_again(peer, effects);
             }
             Input::Retake => {
                 if self.phase == Phase::Serving && self.is_mine() {
-                    self.phase = Phase::Taking { waiting: BTreeSet::new(), since: now };
-                    for peer in std::mem::take(&mut self.asked).into_keys() {
-                        self.ask(peer, effects);
-                    }
+                    self.take(now, effects);
                 }
             }
             Input::Tick => {}
@@ -170,45 +201,60 @@ impl Ownership {
     }
 
     fn is_mine(&self) -> bool {
-        self.owner.as_ref() == Some(&self.me)
+        self.owner() == Some(&self.me)
     }
 
-    fn view(&mut self, view: &View, now: Moment, effects: &mut Vec<Effect>) {
-        self.owner = Some(view.owner(self.slot).clone());
+    fn see(&mut self, view: &Arc<View>, effects: &mut Vec<Effect>) {
+        self.view = Some(Arc::clone(view));
         self.asked.retain(|peer, _| view.has(peer));
-        if self.is_mine() {
-            if self.phase == Phase::Elsewhere {
-                self.asked.clear();
-                self.phase = Phase::Taking { waiting: BTreeSet::new(), since: now };
-            }
-            if let Phase::Taking { waiting, .. } = &mut self.phase {
-                waiting.retain(|peer| view.has(peer));
-            }
-            let is_new = |peer: &&RelayId| !self.asked.contains_key(*peer);
-            let members = view.members().iter().map(|member| &member.id);
-            let new: Vec<RelayId> = members.filter(is_new).cloned().collect();
-            for peer in new {
-                self.ask(peer, effects);
-            }
-        } else if let Phase::Taking { .. } = self.phase {
-            self.step_back(effects);
+        self.heard.retain(|peer| view.has(peer));
+        let is_taking = matches!(self.phase, Phase::Taking { .. });
+        if let Phase::Taking { waiting, .. } = &mut self.phase {
+            waiting.retain(|peer| view.has(peer));
         }
-        self.answer_early(effects);
+        if is_taking && !self.is_mine() {
+            self.step_back(effects);
+        } else if self.is_mine() && matches!(self.phase, Phase::Taking { .. } | Phase::Serving) {
+            self.ask_all(effects);
+        }
     }
 
-    /// Answers the claim that this node's view agrees with by now.
-    fn answer_early(&mut self, effects: &mut Vec<Effect>) {
-        if let Some(owner) = self.owner.clone()
-            && self.early.remove(&owner)
-        {
-            self.claimed(owner, effects);
+    fn yielded(&mut self, by: &RelayId) {
+        if let Some(has_answered) = self.asked.get_mut(by) {
+            *has_answered = true;
+            self.heard.insert(by.clone());
+        }
+        if let Phase::Taking { waiting, .. } = &mut self.phase {
+            waiting.remove(by);
+        }
+    }
+
+    /// Begins to take the slot: everyone is asked.
+    fn take(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.asked.clear();
+        self.heard.clear();
+        self.phase = Phase::Taking { waiting: BTreeSet::new(), since: now };
+        self.ask_all(effects);
+    }
+
+    /// Asks every member that was not asked.
+    fn ask_all(&mut self, effects: &mut Vec<Effect>) {
+        let Some(view) = &self.view else { return };
+        let members = view.members().iter().map(|member| member.id.clone());
+        let new: Vec<RelayId> = members.filter(|id| !self.asked.contains_key(id)).collect();
+        for peer in new {
+            self.ask(peer, effects);
+        }
+    }
+
+    fn ask_again(&mut self, peer: &RelayId, effects: &mut Vec<Effect>) {
+        let may_ask = self.is_mine() && !matches!(self.phase, Phase::Ceding { .. });
+        if self.asked.remove(peer).is_some() && may_ask {
+            self.ask(peer.clone(), effects);
         }
     }
 
     fn ask(&mut self, peer: RelayId, effects: &mut Vec<Effect>) {
-        if let Phase::Ceding { .. } = self.phase {
-            return;
-        }
         if let Phase::Taking { waiting, .. } = &mut self.phase {
             waiting.insert(peer.clone());
         }
@@ -219,6 +265,7 @@ impl Ownership {
     /// Leaves the slot to another node.
     fn step_back(&mut self, effects: &mut Vec<Effect>) {
         self.phase = Phase::Elsewhere;
+        self.heard.clear();
         for (peer, has_answered) in std::mem::take(&mut self.asked) {
             // One that has not agreed yet must not agree later, when nobody is there to take it.
             if !has_answered && peer != self.me {
@@ -228,6 +275,15 @@ impl Ownership {
         effects.push(Effect::Release);
     }
 
+    /// Answers the claim that this node's view agrees with by now.
+    fn answer_early(&mut self, effects: &mut Vec<Effect>) {
+        if let Some(owner) = self.owner().cloned()
+            && self.early.remove(&owner)
+        {
+            self.claimed(owner, effects);
+        }
+    }
+
     /// Remembers a claim; of a node's several lives the last.
     fn defer(&mut self, by: RelayId) {
         self.early.retain(|known| known.node != by.node);
@@ -235,34 +291,36 @@ impl Ownership {
     }
 
     fn claimed(&mut self, by: RelayId, effects: &mut Vec<Effect>) {
-        if self.owner.as_ref() != Some(&by) {
+        if self.owner() != Some(&by) {
             return self.defer(by);
         }
         let is_serving = match &self.phase {
-            Phase::Serving => {
-                self.phase = Phase::Ceding { to: by.clone() };
-                true
-            }
+            Phase::Serving => true,
             Phase::Elsewhere => false,
-            // It will be told when this is over.
-            Phase::Ceding { to } if *to == by => return,
-            Phase::Ceding { .. } | Phase::Taking { .. } => {
-                return self.defer(by);
-            }
+            Phase::Ceding { .. } | Phase::Taking { .. } => return self.defer(by),
         };
-        self.answering.insert(by.clone());
-        effects.push(Effect::Gather { to: by, is_serving });
+        self.turns += 1;
+        let turn = self.turns;
+        if is_serving {
+            self.phase = Phase::Ceding { to: by.clone(), turn };
+        }
+        self.answering.insert(by.clone(), turn);
+        effects.push(Effect::Gather { to: by, turn, is_serving });
     }
 
+    /// Does what has become possible.
     fn finish(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if matches!(self.phase, Phase::Serving | Phase::Elsewhere) {
+            self.answer_early(effects);
+        }
+        if self.phase == Phase::Elsewhere && self.is_mine() {
+            self.take(now, effects);
+        }
         if let Phase::Taking { waiting, since } = &self.phase
             && (waiting.is_empty() || now.since(*since) >= TAKE_AT_MOST)
         {
             self.phase = Phase::Serving;
             effects.push(Effect::Serve);
-        }
-        if self.phase == Phase::Elsewhere {
-            self.answer_early(effects);
         }
     }
 }

@@ -1,33 +1,36 @@
 //! Replication: the owner of a slot sends every change to the slot's successor, which applies it to
 //! a copy; so the copy is what the owner has, and the successor goes on from it when the owner dies.
 //!
-//! A copy lives in its owner's time until it is taken over. Each channel begins with its whole state
-//! under every new **generation**, so a change is never confirmed by a node that lacks what came
-//! before it.
+//! A copy lives in its owner's time until it is taken over. Each attempt to fill a successor is a
+//! **generation**: it begins with [`Record::Begin`] and an empty copy, each channel enters it with its
+//! whole state, and a record is taken only if none before it is missing. So nothing is ever confirmed
+//! by a node that lacks what came before it.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{Channel, Command, Published};
+use crate::channel::{Channel, Command, Published, Reply};
 use crate::idempotency::{Idempotency, ItemKey};
 use crate::name::{AppId, ChannelKey, RelayId};
 use crate::time::{Moment, Now, Shift};
 
 use super::takeover::Estate;
 
-/// One change of a slot.
+/// One change of a slot. What belongs together is one record, so that a crash cannot part it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Record {
-    /// A channel as it is now.
-    Whole(ChannelKey, Box<Channel>),
-    /// A channel took a command.
+    /// A new generation begins.
+    Begin,
+    /// A channel as it is now, and the answer of the keyed publish that has just changed it.
+    Whole(ChannelKey, Box<Channel>, Option<(ItemKey, Published)>),
+    /// A channel took a command. The answer of a keyed publish is kept.
     Applied(ChannelKey, Command),
     /// A channel is gone: nothing of it is retained.
     Ended(ChannelKey),
     /// An idempotency key was claimed with this fingerprint.
     Claimed(AppId, String, u64),
-    /// A keyed publish has its answer.
+    /// A keyed publish has its answer, and no channel had to keep anything of it.
     Answered(ItemKey, Published),
     /// All idempotency keys of the slot.
     Remembered(Idempotency),
@@ -53,12 +56,15 @@ pub struct Replication<W> {
     waiting: VecDeque<(u64, W)>,
     /// The number of [`Record::Complete`] of this generation, once it was sent.
     complete: Option<u64>,
+    /// The successor refused a record: what it confirms of this generation lacks something.
+    is_refused: bool,
 }
 
 impl<W> Default for Replication<W> {
     fn default() -> Self {
         let mark = Mark { generation: 0, number: 0 };
-        Self { to: None, mark, confirmed: 0, waiting: VecDeque::new(), complete: None }
+        let (waiting, complete, is_refused) = (VecDeque::new(), None, false);
+        Self { to: None, mark, confirmed: 0, waiting, complete, is_refused }
     }
 }
 
@@ -68,6 +74,7 @@ impl<W> Replication<W> {
         self.to = to;
         self.mark.generation += 1;
         self.complete = None;
+        self.is_refused = false;
     }
 
     /// The successor that is sent to.
@@ -103,23 +110,44 @@ impl<W> Replication<W> {
         self.complete.is_some()
     }
 
-    /// Waits until all records so far are confirmed.
-    pub fn wait(&mut self, waiter: W) {
+    /// Waits until all records so far are confirmed; gives the waiter back if they are.
+    pub fn wait(&mut self, waiter: W) -> Option<W> {
+        if self.is_complete() && self.lag() == 0 {
+            return Some(waiter);
+        }
         self.waiting.push_back((self.mark.number, waiter));
+        None
     }
 
     /// The successor has everything up to this mark. Returns who waited for that.
     pub fn confirm(&mut self, by: &RelayId, mark: Mark) -> Vec<W> {
-        if self.to.as_ref() != Some(by) || mark.generation != self.mark.generation {
+        if !self.is_current(by, mark) || self.is_refused {
             return Vec::new();
         }
         self.confirmed = self.confirmed.max(mark.number);
         // Before the successor is complete, a record of an earlier generation is in no copy.
-        if self.complete.is_none_or(|complete| self.confirmed < complete) {
+        if !self.is_complete() {
             return Vec::new();
         }
         let ready = self.waiting.iter().take_while(|(number, _)| *number <= self.confirmed).count();
         self.waiting.drain(..ready).map(|(_, waiter)| waiter).collect()
+    }
+
+    /// The successor has not taken a record. True if that ends the present generation.
+    pub fn refuse(&mut self, by: &RelayId, mark: Mark) -> bool {
+        let is_news = self.is_current(by, mark) && !self.is_refused;
+        self.is_refused |= is_news;
+        is_news
+    }
+
+    /// Whether the present generation has to be begun again.
+    #[must_use]
+    pub const fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    fn is_current(&self, by: &RelayId, mark: Mark) -> bool {
+        self.to.as_ref() == Some(by) && mark.generation == self.mark.generation
     }
 
     /// Those who wait, when there is nobody to wait for any more.
@@ -144,7 +172,7 @@ impl<W> Replication<W> {
 #[derive(Debug)]
 pub struct Replica {
     owner: RelayId,
-    generation: u64,
+    mark: Mark,
     channels: BTreeMap<ChannelKey, Channel>,
     idempotency: Idempotency,
     shift: Shift,
@@ -153,37 +181,41 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// An empty copy. An earlier one is kept until this one is complete.
-    #[must_use]
-    pub fn new(owner: RelayId, generation: u64, earlier: Option<Self>) -> Self {
+    /// Takes in a record that the owner made at `then`, in its time; `here` is this node's time.
+    /// False if something before it is missing: then nothing was changed.
+    pub fn take(
+        copy: &mut Option<Self>,
+        (owner, mark): (&RelayId, Mark),
+        record: Record,
+        (then, here): (Now, Moment),
+    ) -> bool {
+        if record == Record::Begin {
+            let earlier = copy.take();
+            *copy = Some(Self::new(owner.clone(), mark, earlier));
+            return true;
+        }
+        let next = |copy: &Self| Mark { number: copy.mark.number + 1, ..copy.mark };
+        match copy {
+            Some(copy) if copy.owner == *owner && next(copy) == mark => {
+                copy.mark = mark;
+                copy.apply(record, then, here);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn new(owner: RelayId, mark: Mark, earlier: Option<Self>) -> Self {
         let (channels, idempotency) = (BTreeMap::new(), Idempotency::default());
         // One that never became complete is worth less than the one before it.
         let earlier = earlier.map(|mut copy| copy.earlier.take().unwrap_or_else(|| Box::new(copy)));
-        Self { owner, generation, channels, idempotency, shift: Shift::default(), earlier }
-    }
-
-    /// A copy of what this node itself served until `now`, kept until the next owner is safe.
-    #[must_use]
-    pub fn of_ceded(
-        owner: RelayId,
-        channels: Vec<(ChannelKey, Channel)>,
-        idempotency: Idempotency,
-    ) -> Self {
-        let channels = channels.into_iter().collect();
-        let shift = Shift::default();
-        Self { owner, generation: 0, channels, idempotency, shift, earlier: None }
+        Self { owner, mark, channels, idempotency, shift: Shift::default(), earlier }
     }
 
     /// Whose slot it is a copy of.
     #[must_use]
     pub const fn owner(&self) -> &RelayId {
         &self.owner
-    }
-
-    /// The owner's attempt that it belongs to.
-    #[must_use]
-    pub const fn generation(&self) -> u64 {
-        self.generation
     }
 
     /// Channels in it.
@@ -198,19 +230,17 @@ impl Replica {
         self.channels.is_empty()
     }
 
-    /// Applies a change that the owner made at `then`, in its time; `here` is this node's time.
-    pub fn apply(&mut self, record: Record, then: Now, here: Moment) {
+    fn apply(&mut self, record: Record, then: Now, here: Moment) {
         self.shift = Shift::between(then.moment, here);
         match record {
-            Record::Whole(key, channel) => {
+            Record::Begin => {}
+            Record::Whole(key, channel, answered) => {
                 self.channels.insert(key, *channel);
-            }
-            Record::Applied(key, command) => {
-                if let Some(channel) = self.channels.get_mut(&key) {
-                    // The owner has carried the effects out.
-                    channel.apply(command, then, &mut Vec::new());
+                if let Some((item, published)) = answered {
+                    self.idempotency.remember(item, published, then.moment);
                 }
             }
+            Record::Applied(key, command) => self.repeat(&key, command, then),
             Record::Ended(key) => {
                 self.channels.remove(&key);
             }
@@ -223,6 +253,18 @@ impl Replica {
             }
             Record::Remembered(idempotency) => self.idempotency = idempotency,
             Record::Complete => self.earlier = None,
+        }
+    }
+
+    /// Does what the owner has done; its effects have been carried out there.
+    fn repeat(&mut self, key: &ChannelKey, command: Command, then: Now) {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        let item = ItemKey::of(key, &command);
+        let reply = channel.apply(command, then, &mut Vec::new());
+        if let (Some(item), Reply::Published(published)) = (item, reply) {
+            self.idempotency.remember(item, published, then.moment);
         }
     }
 

@@ -1,19 +1,19 @@
 //! What a new owner gathers of a slot before it serves it, and what it begins with.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{Channel, Resync};
+use crate::channel::{Channel, Part, Resync};
 use crate::idempotency::Idempotency;
-use crate::name::ChannelKey;
+use crate::name::{ChannelKey, RelayId};
 use crate::time::{Moment, Shift};
 
 /// What a member holds of a slot, in parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Estate {
-    /// Whether the sender served the slot until now. Otherwise it is a copy of what another served.
+    /// Whether nobody has served the slot since. Otherwise it is a copy of what another served.
     pub is_primary: bool,
     /// Channels.
     pub channels: Vec<(ChannelKey, Channel)>,
@@ -21,13 +21,25 @@ pub struct Estate {
     pub idempotency: Idempotency,
 }
 
+impl Estate {
+    /// The same in the time of the node that takes it in, which the sender called `then`.
+    pub fn rebase(&mut self, then: Moment, now: Moment) {
+        let shift = Shift::between(then, now);
+        for (_, channel) in &mut self.channels {
+            channel.rebase(shift);
+        }
+        let theirs = std::mem::take(&mut self.idempotency);
+        self.idempotency.absorb(theirs, shift);
+    }
+}
+
 /// A channel to begin with.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Inherited {
     /// The channel as its last owner or a copy had it; none if only relays know of it.
     pub channel: Option<Channel>,
-    /// Whether the last owner itself handed it over: then its epoch goes on.
-    pub is_handed_over: bool,
+    /// The last owner, if it handed the channel over itself.
+    pub from: Option<RelayId>,
     /// What relays have of it.
     pub resyncs: Vec<Resync>,
 }
@@ -37,53 +49,77 @@ pub struct Inherited {
 pub struct Takeover {
     channels: BTreeMap<ChannelKey, Inherited>,
     idempotency: Idempotency,
+    /// Parts of relays that have said all they have of the slot.
+    listed: BTreeSet<(RelayId, Part)>,
 }
 
 impl Takeover {
-    /// Takes in what a member holds, which said so at `then` in its time.
-    pub fn add(&mut self, estate: Estate, then: Moment, now: Moment) {
-        let Estate { is_primary, channels, idempotency } = estate;
-        let shift = Shift::between(then, now);
-        self.idempotency.absorb(idempotency, shift);
-        for (key, mut channel) in channels {
-            channel.rebase(shift);
-            let known = self.channel(key);
-            let is_better = match &known.channel {
-                None => true,
-                Some(other) if known.is_handed_over == is_primary => {
-                    channel.position() > other.position()
-                }
-                Some(_) => is_primary,
-            };
+    /// Takes in what a member holds, in this node's time.
+    pub fn add(&mut self, from: &RelayId, estate: Estate) {
+        self.idempotency.absorb(estate.idempotency, Shift::default());
+        for (key, channel) in estate.channels {
+            let known = self.channels.entry(key).or_default();
+            let rank = |is_primary: bool, channel: &Channel| (channel.position(), is_primary);
+            let is_better = known.channel.as_ref().is_none_or(|other| {
+                rank(estate.is_primary, &channel) > rank(known.from.is_some(), other)
+            });
             if is_better {
                 known.channel = Some(channel);
-                known.is_handed_over = is_primary;
+                known.from = estate.is_primary.then(|| from.clone());
             }
         }
     }
 
     /// Takes in what a relay has of a channel.
     pub fn add_resync(&mut self, key: ChannelKey, resync: Resync) {
-        let resyncs = &mut self.channel(key).resyncs;
+        let resyncs = &mut self.channels.entry(key).or_default().resyncs;
         // A relay that says it again says it better.
         resyncs.retain(|known| known.relay != resync.relay || known.part != resync.part);
         resyncs.push(resync);
     }
 
+    /// A part of a relay has said all it has: it has nobody in the other channels.
+    pub fn listed(&mut self, relay: RelayId, part: Part) {
+        self.listed.insert((relay, part));
+    }
+
     /// Everything, by channel.
     #[must_use]
     pub fn into_parts(self) -> (BTreeMap<ChannelKey, Inherited>, Idempotency) {
-        (self.channels, self.idempotency)
+        let Self { mut channels, idempotency, listed } = self;
+        for inherited in channels.values_mut().filter(|inherited| inherited.channel.is_some()) {
+            for (relay, part) in &listed {
+                let is_same = |known: &Resync| known.relay == *relay && known.part == *part;
+                if !inherited.resyncs.iter().any(is_same) {
+                    inherited.resyncs.push(Resync::nothing(relay.clone(), *part));
+                }
+            }
+        }
+        (channels, idempotency)
+    }
+}
+
+/// Which channels parts of relays have spoken of, while they are still speaking.
+#[derive(Debug, Default)]
+pub struct Listing(BTreeMap<(RelayId, Part), BTreeSet<ChannelKey>>);
+
+impl Listing {
+    /// A part of a relay speaks of a channel.
+    pub fn heard(&mut self, relay: &RelayId, part: Part, key: &ChannelKey) {
+        let place = (relay.clone(), part);
+        match self.0.entry(place) {
+            Entry::Occupied(mut known) => drop(known.get_mut().insert(key.clone())),
+            Entry::Vacant(place) => drop(place.insert(BTreeSet::from([key.clone()]))),
+        }
     }
 
-    fn channel(&mut self, key: ChannelKey) -> &mut Inherited {
-        match self.channels.entry(key) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(Inherited {
-                channel: None,
-                is_handed_over: false,
-                resyncs: Vec::new(),
-            }),
-        }
+    /// A part of a relay has spoken: the channels that it spoke of.
+    pub fn ended(&mut self, relay: &RelayId, part: Part) -> BTreeSet<ChannelKey> {
+        self.0.remove(&(relay.clone(), part)).unwrap_or_default()
+    }
+
+    /// A relay begins anew, or is gone.
+    pub fn forget(&mut self, relay: &RelayId) {
+        self.0.retain(|(known, _), _| known != relay);
     }
 }

@@ -8,7 +8,7 @@ use proto::channel::{Delivery, Role};
 use proto::cluster::slot::Slot;
 use proto::door::Signal;
 use proto::wire::Wire;
-use proto::{ChannelKey, SocketId};
+use proto::{ChannelKey, Offset, SocketId};
 
 use crate::outbox::{Full, Outbox};
 
@@ -26,7 +26,12 @@ impl Shard {
         };
         let mut encoded: [Option<Option<Bytes>>; Wire::COUNT] = [const { None }; Wire::COUNT];
         let (mut sent, mut bytes) = (0, 0);
-        for (socket, Sink { outbox, wire }) in local.subscribers() {
+        // What is no publication is for everybody.
+        let place = match delivery {
+            Delivery::Published(publication) => publication.position.offset,
+            _ => Offset(u64::MAX),
+        };
+        for (socket, Sink { outbox, wire }) in local.audience(place) {
             if except == Some(*socket) {
                 continue;
             }
