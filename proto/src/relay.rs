@@ -115,9 +115,7 @@ impl<S> Local<S> {
         // Where others are, what they lack is still to come.
         if self.subscribers.is_empty() {
             self.last = welcome.position;
-        }
-        if let Some(members) = &welcome.members {
-            self.members = Some(by_user(members));
+            self.members = welcome.members.as_deref().map(by_user);
         }
         let Joined { socket, role } = joined.clone();
         match role {

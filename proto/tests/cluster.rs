@@ -10,6 +10,7 @@ use proto::cluster::message::{Ack, Answer, Ask, Message};
 use proto::cluster::replication::{Mark, Record};
 use proto::cluster::slot::Slot;
 use proto::cluster::takeover::Estate;
+use proto::cluster::view::Phase;
 use proto::idempotency::Idempotency;
 use proto::refusal::Refusal;
 use proto::{AppId, ChannelKey, ChannelName, Epoch, Moment, NodeId, Now, RelayId, SocketId};
@@ -159,6 +160,7 @@ fn samples() -> Vec<Message> {
         Message::Withdraw(slot),
         Message::Listed(vec![slot], part),
         Message::Taken(slot),
+        Message::Phase(Phase::Serving),
     ]
 }
 

@@ -94,10 +94,13 @@ impl Waiter {
     /// Answers, or tells, when this level was reached.
     pub fn finish(self, reached: Ack, webhooks: &Webhooks) {
         match self {
-            Self::Publish { replier, is_strict: true, .. } if reached < Ack::Replicated => {
-                replier.answer(Answer::Unavailable);
+            Self::Publish { replier, reply, is_strict } => {
+                let least = if is_strict { Ack::Replicated } else { Ack::Sequenced };
+                match reached >= least {
+                    true => replier.reply(reply, reached),
+                    false => replier.answer(Answer::Unavailable),
+                }
             }
-            Self::Publish { replier, reply, .. } => replier.reply(reply, reached),
             Self::Edges(app, edges) => edges.iter().for_each(|edge| webhooks.push(&app, edge)),
         }
     }

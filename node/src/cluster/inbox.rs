@@ -1,23 +1,26 @@
 //! What comes from other nodes, and where it goes.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use proto::channel::Delivery;
 use proto::cluster::message::{Answer, Ask, DecodeError, Message, number_of_ask};
 use proto::cluster::slot::Slot;
+use proto::cluster::view::Phase;
 use proto::{ChannelKey, RelayId};
+use ractor::ActorRef;
 
 use crate::channels::{Batch, Channels, Replier, Request};
 
-use super::engine;
 use super::peers::Peer;
+use super::{engine, member};
 
 /// Where messages of other nodes arrive.
 #[derive(Debug)]
 pub struct Inbox {
     channels: Channels,
+    member: OnceLock<ActorRef<member::Message>>,
     unknown: AtomicU64,
 }
 
@@ -25,7 +28,14 @@ impl Inbox {
     /// An inbox that gives messages to these channels.
     #[must_use]
     pub const fn new(channels: Channels) -> Self {
-        Self { channels, unknown: AtomicU64::new(0) }
+        Self { channels, member: OnceLock::new(), unknown: AtomicU64::new(0) }
+    }
+
+    /// Gives the inbox the actor that keeps the view. Once.
+    pub fn connect(&self, member: ActorRef<member::Message>) {
+        if self.member.set(member).is_err() {
+            tracing::error!("the inbox has its member already");
+        }
     }
 
     /// Messages that this node could not read.
@@ -94,12 +104,21 @@ impl Inbox {
             Message::Answer(number, answer) => channels.peers().answered(peer, number, answer),
             Message::Deliver(key, delivery) => self.deliver(from, &key, delivery).await,
             Message::Listed(slots, part) => channels.listed(&slots, from, part),
+            Message::Phase(phase) => self.said(from, phase),
             Message::Unknown(kind) => {
                 self.unknown.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(peer = %from.node, kind, "a peer did not understand a message");
             }
             // They are about a slot.
             _ => {}
+        }
+    }
+
+    /// A peer has said how far it has come.
+    fn said(&self, from: &RelayId, phase: Phase) {
+        if let Some(member) = self.member.get() {
+            // One that has stopped needs to know no more.
+            let _ = member.cast(member::Message::Said(from.clone(), phase));
         }
     }
 

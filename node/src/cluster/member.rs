@@ -8,7 +8,8 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use proto::RelayId;
 use proto::cluster::membership::{Effect, Input, Membership, Seen};
-use proto::cluster::view::{Phase, View};
+use proto::cluster::message as wire;
+use proto::cluster::view::{self, Phase, View};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Notify, mpsc};
 
@@ -85,6 +86,8 @@ impl Status {
 pub enum Message {
     /// Something happened to a connection or in gossip.
     Event(Event),
+    /// A peer has said how far it has come.
+    Said(RelayId, Phase),
     /// The engine has failed for good.
     EngineFailed,
     /// Give all slots away.
@@ -100,6 +103,8 @@ impl ractor::Message for Message {}
 pub struct State {
     parts: MemberParts,
     membership: Membership,
+    /// The members of `view`, or of none while there is no node that serves.
+    members: Vec<view::Member>,
     view: Option<Arc<View>>,
     ticks: u64,
 }
@@ -131,7 +136,7 @@ impl Actor for Member {
         let me = parts.router.me().clone();
         let membership = Membership::new(me, parts.bootstrap_after, now + parts.hold);
         myself.send_interval(TICK, || Message::Tick);
-        Ok(State { parts, membership, view: None, ticks: 0 })
+        Ok(State { parts, membership, members: Vec::new(), view: None, ticks: 0 })
     }
 
     async fn handle(
@@ -142,6 +147,7 @@ impl Actor for Member {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::Event(event) => state.event(event),
+            Message::Said(peer, phase) => state.apply(Input::Said(peer, phase)),
             Message::EngineFailed => return Err("the engine of the cluster failed".into()),
             Message::Drain => state.membership.drain(),
             Message::Tick => state.tick(),
@@ -157,6 +163,7 @@ impl State {
             Event::Up { peer, session } => {
                 tracing::info!(peer = %peer.node, incarnation = peer.incarnation, "a link is up");
                 self.parts.inbox.peer(&peer).connected(session, &self.parts.clock);
+                self.say_phase(&peer);
                 Input::Up(peer)
             }
             Event::Down { peer, session } => {
@@ -206,11 +213,15 @@ impl State {
     /// Takes the present view over if it has changed.
     fn update(&mut self) {
         let phase = self.membership.phase();
-        self.parts.status.phase.store(Some(Arc::new(phase)));
-        let view = self.membership.view();
+        let told = self.parts.status.phase.swap(Some(Arc::new(phase)));
+        if told.is_none_or(|told| *told != phase) {
+            self.members.iter().for_each(|member| self.say_phase(&member.id));
+        }
         let suspects = self.membership.suspects();
-        if view.as_ref() != self.view.as_deref() {
-            self.install(view.map(Arc::new).as_ref());
+        let members = self.membership.members();
+        if members != self.members {
+            self.members.clone_from(&members);
+            self.install(View::new(members).map(Arc::new).as_ref());
         }
         let hash = self.view.as_ref().map_or(0, |view| view.hash());
         self.parts.engine.announce(|facts| {
@@ -218,6 +229,12 @@ impl State {
             facts.view_hash = hash;
             facts.suspects = suspects;
         });
+    }
+
+    /// Tells a peer how far this node has come.
+    fn say_phase(&self, peer: &RelayId) {
+        let phase = wire::Message::Phase(self.membership.phase());
+        self.parts.channels.peers().send(peer, &phase);
     }
 
     fn install(&mut self, view: Option<&Arc<View>>) {

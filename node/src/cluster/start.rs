@@ -85,6 +85,7 @@ impl Cluster {
             hold: rebirth::hold(),
         };
         let (member, _) = Actor::spawn_linked(None, Member, parts, root).await?;
+        inbox.connect(member.clone());
         tokio::spawn(Member::hear(events, member.clone()));
         Ok(Self { engine, status, inbox, router: router.clone(), member })
     }

@@ -152,6 +152,14 @@ impl Edges {
         earliest(self.vacated_at, self.removed_at.values().min().copied())
     }
 
+    /// Tells what is held back at once: what would cancel it may have been told by another owner.
+    pub fn hold_nothing(&mut self, out: &mut Vec<Happening>) {
+        let held = self.removed_at.values().copied().chain(self.vacated_at);
+        if let Some(last) = held.max() {
+            self.tick(last, out);
+        }
+    }
+
     /// Tells what was held back until now.
     pub fn tick(&mut self, now: Moment, out: &mut Vec<Happening>) {
         self.removed_at.retain(|user, at| {

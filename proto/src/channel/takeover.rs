@@ -9,7 +9,7 @@ use crate::name::{ChannelName, RelayId, SocketId};
 use crate::position::{Epoch, Position};
 use crate::time::{Moment, Now, Shift};
 
-use super::command::{Delivery, Effect, Joined, Member, Part, Published, Resumed, Resync, Role};
+use super::command::{Delivery, Effect, Joined, Part, Published, Resumed, Resync, Role};
 use super::roster::Sockets;
 use super::{Channel, Settings};
 
@@ -69,13 +69,14 @@ impl Channel {
         if let Some(cached) = cached.filter(|_| self.kind.cache) {
             self.memory.cache_if_later(cached);
         }
-        if self.roster.subscribers().is_empty() {
-            return;
+        let mut happenings = Vec::new();
+        self.edges.hold_nothing(&mut happenings);
+        if !self.roster.subscribers().is_empty() {
+            let members = self.roster.members().into_iter();
+            happenings.push(Happening::ChannelOccupied);
+            happenings.extend(members.map(|m| Happening::MemberAdded { user_id: m.user.clone() }));
+            self.edges.assume_occupied();
         }
-        let added = |member: &Arc<Member>| Happening::MemberAdded { user_id: member.user.clone() };
-        let mut happenings = vec![Happening::ChannelOccupied];
-        happenings.extend(self.roster.members().iter().map(added));
-        self.edges.assume_occupied();
         self.report(happenings, effects);
     }
 

@@ -63,7 +63,8 @@ pub enum Effect<R, W> {
     Handle(R),
     /// A question that has waited has to go to another node.
     Return(R),
-    /// Whoever waited for a second node has waited; this level was reached.
+    /// Whoever waited for a second node has waited; this level was reached. [`Ack::Accepted`] says that
+    /// what it is about may be lost.
     Finish(W, Ack),
 }
 
@@ -237,7 +238,7 @@ impl<C, R, W> Custody<C, R, W> {
             }
             Message::Yielded(_) => self.yielded(from, now, effects),
             Message::Taken(_) => self.taken(from, effects),
-            Message::Settled(_) => self.settled(from),
+            Message::Settled(_) => self.settled(from, effects),
             Message::Replicate(_, mark, then, record) => {
                 let is_kept = self.keep((from, mark), *record, (then, now.moment));
                 let answer = if is_kept { Message::Replicated } else { Message::NotOwner };
@@ -250,6 +251,7 @@ impl<C, R, W> Custody<C, R, W> {
             | Message::Answer(..)
             | Message::Deliver(..)
             | Message::Listed(..)
+            | Message::Phase(_)
             | Message::Unknown(_) => {}
         }
     }
@@ -290,9 +292,9 @@ impl<C, R, W> Custody<C, R, W> {
     /// A member has said all it has. If the slot is served already, that was a member which could
     /// not say so earlier.
     fn yielded(&mut self, by: &RelayId, now: Now, effects: &mut Effects<R, W>) {
+        let was_serving = self.is_serving();
         self.own(Input::Yielded(by), now, effects);
-        if self.is_serving() && self.keepers.contains(by) {
-            effects.push(Effect::Send(by.clone(), Message::Taken(self.slot)));
+        if was_serving {
             self.settle(effects);
         }
     }
@@ -310,6 +312,8 @@ impl<C, R, W> Custody<C, R, W> {
 
     /// The channels that were served here have ended in these states.
     pub fn stopped(&mut self, channels: Vec<(ChannelKey, Channel)>) {
+        // The state has what they wait for; what the former successor confirms says nothing any more.
+        self.leaving.extend(self.replication.give_up());
         let idempotency = std::mem::take(&mut self.idempotency);
         self.keep_primary(Estate { is_primary: true, channels, idempotency });
     }
@@ -318,7 +322,8 @@ impl<C, R, W> Custody<C, R, W> {
     /// from now on, and to say what it has.
     #[must_use]
     pub fn may_gather(&self, to: &RelayId, turn: u64) -> bool {
-        *to == self.me || self.ownership.is_answering(to, turn)
+        let is_mine = self.ownership.owner() == Some(&self.me);
+        if *to == self.me { is_mine } else { self.ownership.is_answering(to, turn) }
     }
 
     /// The relay has said what it has: the claimant gets what is held here, unless it has taken its

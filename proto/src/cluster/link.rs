@@ -45,8 +45,8 @@ pub const SUSPECT_AFTER: Duration = Duration::from_millis(1_500);
 /// Silence, or lack of progress, after which the connection is given up.
 pub const STALLED_AFTER: Duration = Duration::from_secs(3);
 
-/// Bytes before the messages: five numbers.
-const HEADER: usize = 40;
+/// Bytes before the messages: six numbers.
+const HEADER: usize = 48;
 /// Room for what a transport adds, so that it need not copy.
 const SPARE: usize = 16;
 /// In place of an acknowledgement: the stream is not known.
@@ -236,6 +236,11 @@ impl Link {
         self.told = now;
     }
 
+    /// The number of the first batch that the peer may lack.
+    fn oldest(&self) -> u64 {
+        self.batches.front().map_or(self.last + 1, |batch| batch.number)
+    }
+
     fn in_flight(&self) -> usize {
         self.batches.iter().take(self.sent).map(|batch| batch.bytes.len()).sum()
     }
@@ -246,7 +251,7 @@ impl Link {
             Some(generation) => (generation, FORGOTTEN),
             None => (self.peer_generation, self.done),
         };
-        let header = [u64::from(WIRE), self.generation, number, known, done];
+        let header = [u64::from(WIRE), self.generation, number, self.oldest(), known, done];
         for part in header {
             bytes.extend_from_slice(&part.to_be_bytes());
         }
@@ -264,25 +269,31 @@ impl Link {
             let bytes = header.get(index * 8..index * 8 + 8).and_then(|b| b.try_into().ok());
             bytes.map_or(0, u64::from_be_bytes)
         };
-        let (version, generation, number) = (part(0), part(1), part(2));
+        let (version, generation, number, oldest) = (part(0), part(1), part(2), part(3));
         if version != u64::from(WIRE) {
             return Err(FrameError::Version(version));
         }
         let messages = split(messages)?;
         self.heard = now;
-        let is_forgotten = self.acknowledge(part(3), part(4), now);
-        let (is_restarted, messages) = self.accept(generation, number, messages);
+        let is_forgotten = self.acknowledge(part(4), part(5), now);
+        let (is_restarted, messages) = self.accept(generation, (number, oldest), messages);
         Ok(Received { is_restarted, is_forgotten, messages })
     }
 
     /// Whether the peer began anew, and the messages that are next.
-    fn accept(&mut self, generation: u64, number: u64, messages: Messages) -> (bool, Messages) {
+    fn accept(
+        &mut self,
+        generation: u64,
+        (number, oldest): (u64, u64),
+        messages: Messages,
+    ) -> (bool, Messages) {
         if generation < self.peer_generation {
             return (false, Vec::new());
         }
         let is_new = generation > self.peer_generation;
-        // A batch in the middle of a stream that we do not know: the peer learns it from our answer.
-        if is_new && number > 1 {
+        // A stream of which we lack what the peer does not have any more: it learns it from our answer.
+        let next = if is_new { 1 } else { self.received + 1 };
+        if oldest > next {
             self.is_answer_due = true;
             self.unknown = Some(generation);
             return (false, Vec::new());
@@ -331,7 +342,7 @@ impl Link {
         }
         if number == FORGOTTEN {
             // If it never acknowledged the beginning, it will get that yet.
-            return self.batches.front().map_or(self.last, |batch| batch.number - 1) > 0;
+            return self.oldest() > 1;
         }
         while let Some(batch) = self.batches.front()
             && batch.number <= number

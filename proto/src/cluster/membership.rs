@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::name::{NodeId, RelayId};
 use crate::time::Moment;
 
-use super::view::{Member, Phase, View};
+use super::view::{Member, Phase};
 
 /// Refused attempts after which the process of a peer is gone.
 const REFUSALS: u32 = 3;
@@ -21,6 +21,9 @@ const DIAL_EVERY: Duration = Duration::from_millis(50);
 const DIAL_SLOWLY: Duration = Duration::from_millis(500);
 /// How much later the node dials that usually does not, so that two do not meet.
 const SECOND_DIALS_AFTER: Duration = Duration::from_millis(25);
+/// Nodes that start together begin a cluster when none of them was new for so long: by then each has
+/// heard of all, and they do not begin as two.
+const FOUND_ALL_AFTER: Duration = Duration::from_secs(1);
 /// How long a link may be lost before the others are asked what they think.
 const LOST_AFTER: Duration = Duration::from_millis(1_500);
 
@@ -44,6 +47,8 @@ pub struct Seen {
 pub enum Input {
     /// All that gossip knows of other nodes.
     Gossip(Vec<Seen>),
+    /// A peer has said how far it has come.
+    Said(RelayId, Phase),
     /// There is a connection to this peer.
     Up(RelayId),
     /// The connection to this peer is gone.
@@ -85,9 +90,12 @@ pub struct Membership {
     started: Moment,
     bootstrap_after: Duration,
     is_rejected: bool,
-    has_gossip: bool,
+    /// When a node was heard of that was not known before.
+    found_at: Moment,
     seen: BTreeMap<RelayId, Seen>,
     ties: BTreeMap<RelayId, Tie>,
+    /// What peers have said themselves: it may be ahead of gossip, never behind.
+    said: BTreeMap<RelayId, Phase>,
     /// Peers in the view. One that has left comes back with a connection, not with a rumour.
     members: BTreeSet<RelayId>,
 }
@@ -103,9 +111,10 @@ impl Membership {
             started: start,
             bootstrap_after,
             is_rejected: false,
-            has_gossip: false,
+            found_at: start,
             seen: BTreeMap::new(),
             ties: BTreeMap::new(),
+            said: BTreeMap::new(),
             members: BTreeSet::new(),
         }
     }
@@ -135,7 +144,11 @@ impl Membership {
     /// Takes in what happened.
     pub fn apply(&mut self, input: Input, now: Moment, effects: &mut Vec<Effect>) {
         match input {
-            Input::Gossip(seen) => self.gossip(seen, effects),
+            Input::Gossip(seen) => self.gossip(seen, now, effects),
+            Input::Said(peer, phase) => {
+                let said = self.said.entry(peer).or_insert(phase);
+                *said = phase.max(*said);
+            }
             Input::Up(peer) => {
                 let tie = self.ties.entry(peer).or_default();
                 *tie = Tie { is_up: true, was_up: true, ..Tie::default() };
@@ -162,13 +175,12 @@ impl Membership {
         self.advance(now);
     }
 
-    fn gossip(&mut self, seen: Vec<Seen>, effects: &mut Vec<Effect>) {
-        self.has_gossip = true;
+    fn gossip(&mut self, seen: Vec<Seen>, now: Moment, effects: &mut Vec<Effect>) {
         let mine = |seen: &&Seen| seen.id.node == self.me.node;
         if seen.iter().filter(mine).any(|seen| seen.id.incarnation > self.me.incarnation) {
             effects.push(Effect::Superseded);
         }
-        self.seen.clear();
+        let known = std::mem::take(&mut self.seen);
         for one in seen.into_iter().filter(|seen| seen.id.node != self.me.node) {
             // The newest life of a node is the node.
             let is_older =
@@ -179,8 +191,13 @@ impl Membership {
                 self.seen.insert(one.id.clone(), one);
             }
         }
+        if self.seen.keys().any(|id| !known.contains_key(id)) {
+            self.found_at = now;
+        }
         let seen = &self.seen;
         self.ties.retain(|id, tie| tie.is_up || seen.contains_key(id));
+        let ties = &self.ties;
+        self.said.retain(|id, _| seen.contains_key(id) || ties.contains_key(id));
     }
 
     fn dial(&mut self, now: Moment, effects: &mut Vec<Effect>) {
@@ -207,7 +224,13 @@ impl Membership {
         let is_alone = live.peek().is_none();
         let is_linked = |seen: &Seen| self.ties.get(&seen.id).is_some_and(|tie| tie.is_up);
         let waited = now.since(self.started) >= self.bootstrap_after;
-        let may_serve = if is_alone { waited && !self.is_rejected } else { live.all(is_linked) };
+        let is_serving = |seen: &Seen| seen.is_live && self.phase_of(seen) == Phase::Serving;
+        let is_cluster = self.seen.values().any(is_serving);
+        let has_found_all = now.since(self.found_at) >= FOUND_ALL_AFTER;
+        let may_serve = match is_alone {
+            true => waited && !self.is_rejected,
+            false => (is_cluster || has_found_all) && live.all(is_linked),
+        };
         if may_serve {
             self.phase = Phase::Serving;
         }
@@ -220,14 +243,19 @@ impl Membership {
         self.members = chosen.map(|seen| seen.id.clone()).collect();
     }
 
-    /// The present view. None while there is no node that serves.
+    /// The members of the present [`View`](super::view::View), sorted.
     #[must_use]
-    pub fn view(&self) -> Option<View> {
+    pub fn members(&self) -> Vec<Member> {
         let mut members = vec![Member { id: self.me.clone(), phase: self.phase }];
         for seen in self.members.iter().filter_map(|id| self.seen.get(id)) {
-            members.push(Member { id: seen.id.clone(), phase: seen.phase });
+            members.push(Member { id: seen.id.clone(), phase: self.phase_of(seen) });
         }
-        View::new(members)
+        members.sort();
+        members
+    }
+
+    fn phase_of(&self, seen: &Seen) -> Phase {
+        self.said.get(&seen.id).map_or(seen.phase, |said| seen.phase.max(*said))
     }
 
     /// Whether a member without a connection is a member still.

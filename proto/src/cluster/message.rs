@@ -16,6 +16,7 @@ use crate::time::{Moment, Now};
 use super::replication::{Mark, Record};
 use super::slot::Slot;
 use super::takeover::Estate;
+use super::view::Phase;
 
 /// The kind of [`Message::Ask`].
 const ASK: u8 = 1;
@@ -84,6 +85,8 @@ pub enum Message {
     Listed(Vec<Slot>, Part),
     /// To those who yielded: the sender serves the slot with what they gave.
     Taken(Slot),
+    /// How far the sender has come in its life: gossip says so too, and takes longer.
+    Phase(Phase),
 }
 
 /// A question.
@@ -191,6 +194,7 @@ impl Message {
             Self::Withdraw(slot) => (13, pack(&(slot,))),
             Self::Listed(slots, part) => (14, pack(&(slots, part))),
             Self::Taken(slot) => (15, pack(&(slot,))),
+            Self::Phase(phase) => (16, pack(&(phase,))),
         }
     }
 
@@ -213,6 +217,7 @@ impl Message {
             | Self::Answer(..)
             | Self::Deliver(..)
             | Self::Listed(..)
+            | Self::Phase(_)
             | Self::Unknown(_) => None,
         }
     }
@@ -239,6 +244,7 @@ impl Message {
             13 => read.read().map(|(slot,)| Self::Withdraw(slot))?,
             14 => read.read().map(|(slots, part)| Self::Listed(slots, part))?,
             15 => read.read().map(|(slot,)| Self::Taken(slot))?,
+            16 => read.read().map(|(phase,)| Self::Phase(phase))?,
             _ => return Err(DecodeError::Kind(kind)),
         })
     }

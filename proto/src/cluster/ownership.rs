@@ -181,8 +181,7 @@ impl Ownership {
                 }
             }
             Input::Reset(peer) => {
-                // A part of the answer may be lost with the rest; the peer will ask again.
-                self.answering.remove(peer);
+                self.answer_again(peer, effects);
                 self.ask_again(peer, effects);
             }
             Input::Restarted(peer) => {
@@ -244,6 +243,15 @@ impl Ownership {
         let new: Vec<RelayId> = members.filter(|id| !self.asked.contains_key(id)).collect();
         for peer in new {
             self.ask(peer, effects);
+        }
+    }
+
+    /// The answer to a peer's claim, or a part of it, may be lost. The peer may not know that, so it
+    /// is not waited for.
+    fn answer_again(&mut self, peer: &RelayId, effects: &mut Vec<Effect>) {
+        let was_open = self.answering.remove(peer).is_some();
+        if self.owner() == Some(peer) && (was_open || self.phase == Phase::Elsewhere) {
+            self.claimed(peer.clone(), effects);
         }
     }
 

@@ -126,10 +126,13 @@ impl<C, R, W> Custody<C, R, W> {
     }
 
     /// The slot is held by two other nodes, or there is no other: what is kept of it here may go.
-    pub(super) fn settled(&mut self, by: &RelayId) {
+    pub(super) fn settled(&mut self, by: &RelayId, effects: &mut Effects<R, W>) {
         if self.ownership.owner() == Some(by) && matches!(self.phase(), Phase::Elsewhere) {
             self.replica = None;
             self.kept = None;
+            // The owner has not taken what it was given: it went on with something else.
+            let lost = self.leaving.drain(..);
+            effects.extend(lost.map(|waiter| Effect::Finish(waiter, Ack::Accepted)));
         }
     }
 

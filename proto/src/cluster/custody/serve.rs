@@ -6,7 +6,7 @@ use crate::position::Epoch;
 use crate::time::{Now, Shift};
 
 use super::super::message::Message;
-use super::super::replication::{Record, Replica};
+use super::super::replication::Replica;
 use super::super::takeover::{Estate, Inherited};
 use super::{Custody, Effect, Effects, Entry, Kept, Running, Start};
 
@@ -114,12 +114,9 @@ impl<C, R, W> Custody<C, R, W> {
     }
 
     /// What another node served of a slot that this node serves too, since they had lost each other.
-    /// This node's own state goes on; of a channel that only the other had, its state does.
+    /// This node's own state goes on; of a channel that only the other had, its state does. The other's
+    /// idempotency keys are forgotten: what they stand for was not published here.
     pub(super) fn reunite(&mut self, estate: Estate, now: Now, effects: &mut Effects<R, W>) {
-        if !estate.idempotency.is_empty() {
-            self.idempotency.absorb(estate.idempotency, Shift::default());
-            self.send_record(Record::Remembered(self.idempotency.clone()), now, effects);
-        }
         for (key, mut machine) in estate.channels {
             let cached = machine.cached().cloned();
             let reunite = Command::Reunite { cached };

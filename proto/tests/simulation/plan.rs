@@ -1,0 +1,261 @@
+//! What a seed does: how many nodes, who subscribes where, and what fails, one thing at a time.
+
+use std::time::Duration;
+
+use proto::cluster::view::Phase;
+
+use super::checker::Connection;
+use super::draw::Draw;
+use super::live::PAUSE_MAX;
+use super::world::{Mutation, World};
+
+/// How long a cluster may take to be whole again after a fault.
+const SETTLE_MAX: Duration = Duration::from_secs(15);
+
+/// What is broken.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Kill(usize),
+    Stop(usize, Duration),
+    CutOneWay(usize, usize, Duration),
+    Cut(usize, usize, Duration),
+    Isolate(usize, Duration),
+    Reset(usize),
+    Restart(usize),
+    Join,
+    Panic(usize),
+    Flap(usize),
+}
+
+impl Fault {
+    fn draw(draw: &mut Draw, nodes: usize) -> Self {
+        let node = draw.place(nodes);
+        let other = (node + 1 + draw.place(nodes - 1)) % nodes;
+        let time = draw.millis(50, 5_000);
+        match draw.below(11) {
+            0 | 1 => Self::Kill(node),
+            2 => Self::Stop(node, time),
+            3 => Self::CutOneWay(node, other, time),
+            4 => Self::Cut(node, other, time),
+            5 => Self::Isolate(node, time),
+            6 => Self::Reset(node),
+            7 => Self::Restart(node),
+            8 => Self::Join,
+            9 => Self::Panic(node),
+            _ => Self::Flap(node),
+        }
+    }
+
+    /// Whether two nodes may have served the same channel.
+    fn is_cut(self) -> bool {
+        match self {
+            Self::Isolate(..) | Self::Cut(..) | Self::CutOneWay(..) | Self::Flap(_) => true,
+            Self::Stop(_, time) => time > PAUSE_MAX,
+            _ => false,
+        }
+    }
+}
+
+/// What came of a seed.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) plan: String,
+    pub(super) violations: Vec<String>,
+    pub(super) trace: Vec<String>,
+    pub(super) digest: u64,
+    pub(super) delivered: u64,
+    pub(super) acknowledged: u64,
+    pub(super) gaps: u64,
+}
+
+pub(super) fn run(seed: u64, mutation: Option<Mutation>, is_traced: bool) -> Outcome {
+    let mut world = World::new(seed, mutation, is_traced);
+    let nodes = 3 + world.draw.place(2);
+    for _ in 0..=nodes {
+        world.add_place();
+    }
+    for node in 0..nodes {
+        world.start(node);
+    }
+    for number in 0..6 {
+        let channels: &[usize] = if number % 2 == 0 { &[0, 1, 3] } else { &[0, 1, 2] };
+        // Two clients are one user, at different nodes.
+        world.add_client(number % nodes, &format!("user-{}", number / 2), channels, false);
+    }
+    for number in 0..3 {
+        world.add_client((number + 1) % nodes, &format!("churner-{number}"), &[1, 2], true);
+    }
+    let mut plan = format!("{nodes} nodes");
+    settle(&mut world, "the start");
+    for number in 0..4 {
+        let every = world.draw.millis(20, 120);
+        world.add_publisher(number != 3, every);
+    }
+    world.is_loaded = true;
+    let lead = world.draw.millis(300, 1_500);
+    world.run_for(lead);
+    for _ in 0..1 + world.draw.below(3) {
+        let fault = Fault::draw(&mut world.draw, nodes);
+        plan += &format!(", {fault:?}");
+        world.checker.is_cut |= fault.is_cut();
+        world.note(|| format!("=== {fault:?}"));
+        inject(&mut world, fault, nodes);
+        settle(&mut world, &format!("{fault:?}"));
+        let lull = world.draw.millis(200, 1_500);
+        world.run_for(lull);
+    }
+    quiesce(&mut world);
+    if std::env::var("SIM_LINKS").is_ok() {
+        debug_links(&world);
+    }
+    let checker = &world.checker;
+    Outcome {
+        plan,
+        violations: checker.violations.clone(),
+        trace: world.trace.clone().unwrap_or_default().into(),
+        digest: world.digest.finish(),
+        delivered: checker.delivered,
+        acknowledged: checker.acknowledged,
+        gaps: checker.gaps,
+    }
+}
+
+fn settle(world: &mut World, after: &str) {
+    let is_settled = world.run_until(SETTLE_MAX, World::is_settled);
+    if !is_settled && world.checker.violations.is_empty() {
+        let seen: Vec<String> = world
+            .places
+            .iter()
+            .filter_map(|place| place.life.as_ref())
+            .map(|life| {
+                let phases: Vec<String> =
+                    life.custody.values().map(|c| format!("{:?}", c.phase())).collect();
+                let members: Vec<(&str, Phase)> =
+                    life.members.iter().map(|m| (m.id.node.as_str(), m.phase)).collect();
+                format!("{} sees {members:?} and is {phases:?}", life.me.node)
+            })
+            .collect();
+        world.checker.wrong(format!("not settled {SETTLE_MAX:?} after {after}: {seen:#?}"));
+    }
+}
+
+fn inject(world: &mut World, fault: Fault, nodes: usize) {
+    match fault {
+        Fault::Kill(node) => {
+            world.crash(node);
+            let wait = world.draw.millis(0, 4_000);
+            world.run_for(wait);
+            world.start(node);
+        }
+        Fault::Stop(node, time) => {
+            world.pause(node);
+            world.run_for(time);
+            world.resume(node);
+        }
+        Fault::CutOneWay(from, to, time) => block(world, &[(from, to)], time),
+        Fault::Cut(one, other, time) => block(world, &[(one, other), (other, one)], time),
+        Fault::Isolate(node, time) => {
+            let others = (0..nodes).filter(|&other| other != node);
+            let pairs: Vec<(usize, usize)> =
+                others.flat_map(|other| [(node, other), (other, node)]).collect();
+            block(world, &pairs, time);
+        }
+        Fault::Reset(node) => {
+            let life = world.places[node].life.as_ref();
+            let sessions: Vec<u64> =
+                life.into_iter().flat_map(|l| l.peers.values()).filter_map(|p| p.session).collect();
+            for session in sessions {
+                world.break_both_ways(session);
+            }
+        }
+        Fault::Restart(node) => {
+            drain(world, node);
+            world.start(node);
+        }
+        Fault::Join => {
+            world.start(nodes);
+            settle(world, "a join");
+            drain(world, nodes);
+        }
+        Fault::Panic(node) => world.panic_channel(node),
+        Fault::Flap(node) => {
+            for _ in 0..3 {
+                let time = world.draw.millis(800, 2_500);
+                let others = (0..nodes).filter(|&other| other != node);
+                let pairs: Vec<(usize, usize)> =
+                    others.flat_map(|other| [(node, other), (other, node)]).collect();
+                block(world, &pairs, time);
+                let time = world.draw.millis(300, 2_500);
+                world.run_for(time);
+            }
+        }
+    }
+}
+
+fn block(world: &mut World, pairs: &[(usize, usize)], time: Duration) {
+    world.network.blocked.extend(pairs);
+    world.run_for(time);
+    for pair in pairs {
+        world.network.blocked.remove(pair);
+    }
+    world.flush_network();
+}
+
+/// Ends a node politely.
+fn drain(world: &mut World, node: usize) {
+    if let Some(life) = &mut world.places[node].life {
+        life.membership.drain();
+        life.is_draining = true;
+    }
+    if !world.run_until(SETTLE_MAX, |world| world.places[node].life.is_none()) {
+        world.checker.wrong(format!("node {node} did not end within {SETTLE_MAX:?}"));
+    }
+}
+
+/// Ends the load, waits until all is quiet, and judges.
+fn quiesce(world: &mut World) {
+    world.is_loaded = false;
+    if !world.run_until(Duration::from_secs(15), World::every_event_is_done) {
+        world.checker.wrong("publishes are still being tried".into());
+    }
+    // Webhooks are held back for three seconds.
+    world.run_for(Duration::from_secs(6));
+    if !world.checker.violations.is_empty() {
+        return;
+    }
+    let owners: Vec<_> =
+        world.keys.iter().map(|key| (key.clone(), world.owner_of(key).cloned())).collect();
+    let owners: Vec<_> =
+        owners.iter().map(|(key, channel)| (key.clone(), channel.as_ref())).collect();
+    let users: Vec<String> = world.clients.iter().map(|client| client.user.clone()).collect();
+    let user_of = |connection: Connection| users[(connection & 0xff) as usize].clone();
+    world.checker.judge(user_of, &owners);
+}
+#[allow(dead_code)]
+fn debug_links(world: &World) {
+    for place in &world.places {
+        if let Some(life) = &place.life {
+            for (id, peer) in &life.peers {
+                let text = format!("{:?}", peer.link);
+                let cut = text.len().min(100);
+                println!(
+                    "{} -> {}: session {:?} {} ... {}",
+                    life.me.node,
+                    id.node,
+                    peer.session,
+                    &text[..cut],
+                    text.split("], bytes")
+                        .nth(1)
+                        .unwrap_or("")
+                        .chars()
+                        .rev()
+                        .take(600)
+                        .collect::<String>()
+                        .chars()
+                        .rev()
+                        .collect::<String>()
+                );
+            }
+        }
+    }
+}
