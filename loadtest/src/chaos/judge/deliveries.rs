@@ -56,6 +56,8 @@ impl Deliveries {
 
     pub(super) fn subscribe(&mut self, subscribed: &Subscribed) {
         let Subscribed { connection, channel, at, .. } = *subscribed;
+        // What it was told before is over: events belong to the last subscription.
+        self.leave(connection, channel, at);
         self.current.insert((connection, channel), at);
         let subscription =
             Subscription { since: at, until: None, got: Vec::new(), seen: HashSet::new() };

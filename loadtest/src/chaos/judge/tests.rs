@@ -147,6 +147,26 @@ fn a_new_connection_may_get_what_the_old_one_had() {
 }
 
 #[test]
+fn who_is_let_in_again_without_having_left_is_there_from_the_last_time() {
+    let mut judge = judge(&[A]);
+    subscribe(&mut judge, A, 5);
+    acknowledge(&mut judge, &[mark(0, 0)]);
+    receive(&mut judge, A, &[mark(0, 0)]);
+    assert_eq!(faults(&mut judge, Terms::default()), []);
+    acknowledge(&mut judge, &[mark(0, 1)]);
+    assert_eq!(faults(&mut judge, Terms::default()), [(Fault::Lost, 1)], "once");
+}
+
+#[test]
+fn who_has_left_misses_nothing() {
+    let mut judge = judge(&[A]);
+    subscribe(&mut judge, A, 2);
+    judge.take(Observation::Left(A, CHANNEL, at(5)));
+    acknowledge(&mut judge, &[mark(0, 0)]);
+    assert_eq!(faults(&mut judge, Terms::default()), []);
+}
+
+#[test]
 fn a_publishers_order_is_kept() {
     let mut judge = judge(&[A]);
     acknowledge(&mut judge, &[mark(0, 0), mark(0, 1)]);
