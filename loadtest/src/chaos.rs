@@ -60,6 +60,15 @@ pub enum Measure {
     Partition,
 }
 
+/// What nodes do that cannot reach the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PartitionMode {
+    /// Every part serves its own clients.
+    Availability,
+    /// Only the part with more than half of the nodes serves.
+    Majority,
+}
+
 /// What is done.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -87,6 +96,9 @@ pub struct Options {
     /// How many seconds a stall lasts.
     #[arg(long, default_value_t = 60)]
     stall_seconds: u64,
+    /// What the nodes are told to do in a partition, and are judged by.
+    #[arg(long, value_enum, default_value_t = PartitionMode::Availability)]
+    partition_mode: PartitionMode,
     /// Publishes a second.
     #[arg(long, default_value_t = 400)]
     rate: u32,
@@ -108,6 +120,12 @@ pub struct Options {
     /// The program of the broker; by default `handbell` beside this one.
     #[arg(long, value_name = "PATH")]
     server: Option<PathBuf>,
+    /// An earlier version of the program, that the nodes begin with; see the fault `upgrade`.
+    #[arg(long, value_name = "PATH")]
+    server_before: Option<PathBuf>,
+    /// Only every second node begins with the earlier version.
+    #[arg(long, requires = "server_before")]
+    mixed: bool,
     /// Where configurations and logs go; kept if it is given, or if anything fails.
     #[arg(long, value_name = "FOLDER")]
     logs: Option<PathBuf>,
@@ -124,6 +142,9 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     network::enter()?;
     raise_descriptor_limit();
     let nodes = usize::try_from(options.nodes)?;
+    let is_upgrade = options.faults.contains(&Kind::Upgrade);
+    ensure!(!is_upgrade || options.server_before.is_some(), "an upgrade needs --server-before");
+    ensure!(!options.is_majority() || nodes >= 3, "a majority needs three nodes");
     let schedules = options.draw(nodes);
     ensure!(!schedules.is_empty(), "there is nothing to run");
     network::prepare(nodes + 1)?;
@@ -176,6 +197,10 @@ fn last_webhooks(director: &mut Director, end: &mut Verdict) -> Hooks {
 }
 
 impl Options {
+    fn is_majority(&self) -> bool {
+        self.partition_mode == PartitionMode::Majority
+    }
+
     fn draw(&self, nodes: usize) -> Vec<Schedule> {
         let kinds = if self.faults.is_empty() { Kind::all(nodes) } else { &self.faults };
         if let Some(measure) = self.measure {
@@ -185,7 +210,11 @@ impl Options {
             true => SMOKE_SEEDS.into(),
             false => (self.seed..).take(self.schedules as usize).collect(),
         };
-        seeds.into_iter().map(|seed| Schedule::draw(seed, nodes, kinds)).collect()
+        let draw = |seed| {
+            let drawn = Schedule::draw(seed, nodes, kinds);
+            if self.is_majority() { drawn.fenced() } else { drawn }
+        };
+        seeds.into_iter().map(draw).collect()
     }
 
     fn measured(&self, measure: Measure, nodes: usize) -> Vec<Schedule> {
@@ -216,7 +245,10 @@ impl Options {
         let drain_window = if self.measure.is_some() { "5s" } else { "1s" };
         let settings = Settings {
             program: self.server.clone().unwrap_or(beside),
+            before: self.server_before.clone(),
+            is_mixed: self.mixed,
             is_cluster: nodes > 1,
+            majority_of: Some(nodes).filter(|_| self.is_majority()),
             seeds: nodes,
             drain_window: self.drain_window.clone().unwrap_or_else(|| drain_window.into()),
         };
@@ -249,7 +281,8 @@ impl Options {
             true => String::new(),
             false => format!(" --faults {}", faults.join(",")),
         };
-        format!("chaos --nodes {} --seed {} {what}{faults}", self.nodes, schedule.seed)
+        let mode = if self.is_majority() { " --partition-mode majority" } else { "" };
+        format!("chaos --nodes {} --seed {} {what}{faults}{mode}", self.nodes, schedule.seed)
     }
 
     /// Says something on standard output, unless that is where the JSON goes.

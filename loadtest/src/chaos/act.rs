@@ -15,6 +15,7 @@ use crate::report::Figure;
 
 mod faults;
 mod moves;
+mod probe;
 
 /// How long nodes may take until they agree, and clients until they are back.
 pub(super) const SETTLE_MAX: Duration = Duration::from_secs(30);
@@ -85,7 +86,8 @@ pub(super) fn run(
 ) -> anyhow::Result<Outcome> {
     let nodes = director.cluster.running();
     let is_cluster = director.stage.ack.is_some();
-    let mut terms = schedule.kind.terms();
+    let mut terms = schedule.kind.terms(nodes.len());
+    terms.may_be_alone &= !director.is_majority;
     // A single node cannot hand anything over.
     terms.is_planned &= is_cluster || schedule.kind == Kind::None;
     director.history.clear();
@@ -117,7 +119,7 @@ fn inject(director: &mut Director, schedule: &Schedule) -> anyhow::Result<Act> {
         Kind::Kill | Kind::KillOwner => faults::kill(director, schedule),
         Kind::Stop | Kind::Flap => faults::stop(director, schedule),
         Kind::DropOneWay | Kind::Partition | Kind::Reset => faults::cut(director, schedule),
-        Kind::Rolling => moves::rolling(director),
+        Kind::Rolling | Kind::Upgrade => moves::rolling(director, schedule.kind),
         Kind::Join => moves::join(director),
         Kind::Leave => moves::leave(director, schedule.victim),
         Kind::None => Ok(Act { ended: director.stage.now(), ..Act::default() }),

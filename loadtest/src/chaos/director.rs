@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use serde::Deserialize;
 
-use super::backend::{self, Backend};
+use super::backend::{self, Backend, Manner};
 use super::call::{Caller, get};
 use super::cluster::{Cluster, Settings};
 use super::judge::Judge;
@@ -28,8 +28,8 @@ const WAITING_MAX: usize = 1 << 16;
 const STACK_BYTES: usize = 512 * 1024;
 /// How long an answer about a channel is waited for.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// Every so many back ends, one uses no keys.
-const UNKEYED_EVERY: u32 = 4;
+/// Of so many back ends, one uses no keys and one names no level, as stock SDKs do.
+const MANNERS: u32 = 4;
 
 /// The director.
 pub(super) struct Director {
@@ -43,6 +43,8 @@ pub(super) struct Director {
     pub history: Vec<(Node, Duration, Look)>,
     /// What they said last.
     pub looks: Vec<Look>,
+    /// Whether nodes that cannot reach the majority must refuse.
+    pub is_majority: bool,
     /// Subscriptions of the clients that stay.
     subscriptions: usize,
     seen: Receiver<Observation>,
@@ -62,6 +64,7 @@ impl Director {
         let streams = size.channels * size.publishers;
         ensure!(streams <= STREAMS_MAX, "channels x (publishers + 1) may be {STREAMS_MAX} at most");
         let room = size.nodes + 1;
+        let is_majority = settings.majority_of.is_some();
         let ack = settings.is_cluster.then_some("replicated");
         let stage = Arc::new(Stage::new(Plan::new(size), room, ack));
         let mut cluster = Cluster::new(folder, settings, room)?;
@@ -81,13 +84,15 @@ impl Director {
         }
         let every = Duration::from_secs(1) * backends / rate.max(1);
         for number in 0..backends {
-            let is_keyed = number % UNKEYED_EVERY != UNKEYED_EVERY - 1;
-            let backend = Backend { number, every, is_keyed };
+            let rest = number % MANNERS;
+            let manner = Manner { is_keyed: rest != MANNERS - 1, is_named: rest != MANNERS - 2 };
+            let backend = Backend { number, every, manner };
             spawn(&stage, &out, move |stage, out| backend::run(backend, stage, out))?;
         }
         let judge = Judge::new(size.publishers);
         let looks = vec![Look::default(); room];
-        Ok(Self { stage, cluster, judge, history: Vec::new(), looks, subscriptions, seen })
+        let history = Vec::new();
+        Ok(Self { stage, cluster, judge, history, looks, is_majority, subscriptions, seen })
     }
 
     /// Lets time pass, and listens.

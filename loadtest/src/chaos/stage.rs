@@ -17,7 +17,7 @@ pub(super) struct Stage {
     pub plan: Plan,
     /// The app.
     pub app: Credentials,
-    /// The acknowledgement that every publish asks for, if it does.
+    /// The acknowledgement that publishes ask for or, if they name none, expect of a cluster.
     pub ack: Option<&'static str>,
     began: Instant,
     ready: Vec<AtomicBool>,
