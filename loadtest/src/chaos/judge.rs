@@ -219,10 +219,12 @@ fn judge_publish(published: &Published, terms: Terms, verdict: &mut Verdict) {
 }
 
 fn describe(published: &Published) -> String {
-    let Published { mark, failures, sent_at, done_at, node, .. } = published;
+    let Published { mark, outcome, failures, sent_at, done_at, node, .. } = published;
     let waited = done_at.saturating_sub(*sent_at);
     let node = node.map_or_else(|| "no node".into(), plan::id);
-    format!("{mark:?} sent at {sent_at:.3?}, over after {waited:.3?} at {node}: {failures:?}")
+    format!(
+        "{mark:?} sent at {sent_at:.3?}, {outcome:?} after {waited:.3?} at {node}: {failures:?}"
+    )
 }
 
 /// The largest part of the connections that end within so long.
