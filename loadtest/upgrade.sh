@@ -26,8 +26,10 @@ git worktree add --detach --quiet "$folder/tree" "$base"
 cp "$target/chaos/handbell" "$folder/before"
 cargo build --profile chaos --locked --package handbell --package handbell-loadtest
 cp "$target/chaos/handbell" "$folder/now"
+# The runner starts itself again and again, also while something else is built.
+cp "$target/chaos/handbell-loadtest" "$folder/runner"
 
-chaos() { "$target/chaos/handbell-loadtest" chaos --server-before "$folder/before" --server "$folder/now" "$@"; }
+chaos() { "$folder/runner" chaos --server-before "$folder/before" --server "$folder/now" "$@"; }
 status=0
 echo "upgrade from $base and back, twice"
 chaos --faults upgrade --schedules 4 "$@" || status=$?

@@ -20,6 +20,7 @@ mod act;
 mod backend;
 mod call;
 mod cluster;
+mod crowd;
 mod director;
 pub mod judge;
 mod network;
@@ -34,6 +35,7 @@ mod watch;
 
 use act::{Outcome, SETTLE_MAX};
 use cluster::Settings;
+use crowd::Crowd;
 use director::Director;
 use judge::verdict::{Fault, Verdict};
 use plan::Size;
@@ -90,6 +92,15 @@ pub struct Options {
     /// Measure one thing instead.
     #[arg(long, value_enum, conflicts_with_all = ["faults", "schedules"])]
     measure: Option<Measure>,
+    /// Measure what very many channels cost the nodes instead; `join` begins with one node.
+    #[arg(long, value_enum, conflicts_with_all = ["measure", "smoke", "faults", "schedules"])]
+    crowd: Option<Crowd>,
+    /// How many channels.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    crowd_channels: u32,
+    /// How often they come and go.
+    #[arg(long, default_value_t = 20)]
+    crowd_rounds: u32,
     /// How often it is measured; by default 20 failovers, 1 stall, and 3 of the others.
     #[arg(long, requires = "measure")]
     times: Option<u32>,
@@ -149,6 +160,10 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     ensure!(!schedules.is_empty(), "there is nothing to run");
     network::prepare(nodes + 1)?;
     let folder = options.folder()?;
+    if let Some(crowd) = options.crowd {
+        options.say(&options.run_crowd(crowd, nodes, &folder)?);
+        return Ok(true);
+    }
     let mut director = options.start(nodes, &folder)?;
     let mut outcomes: Vec<Outcome> = Vec::new();
     let mut end = Verdict::default();
@@ -240,18 +255,31 @@ impl Options {
         Ok(folder)
     }
 
-    fn start(&self, nodes: usize, folder: &Path) -> anyhow::Result<Director> {
+    fn run_crowd(&self, crowd: Crowd, nodes: usize, folder: &Path) -> anyhow::Result<String> {
+        let nodes = if crowd == Crowd::Join { 1 } else { nodes };
+        let channels = usize::try_from(self.crowd_channels)?;
+        let size = crowd::Size { nodes, channels, rounds: self.crowd_rounds };
+        let settings = self.settings(nodes)?;
+        let settings = Settings { is_cluster: true, is_forgetful: true, ..settings };
+        crowd::run(crowd, size, (folder, settings))
+    }
+
+    fn settings(&self, nodes: usize) -> anyhow::Result<Settings> {
         let beside = std::env::current_exe()?.with_file_name("handbell");
         let drain_window = if self.measure.is_some() { "5s" } else { "1s" };
-        let settings = Settings {
+        Ok(Settings {
             program: self.server.clone().unwrap_or(beside),
             before: self.server_before.clone(),
             is_mixed: self.mixed,
             is_cluster: nodes > 1,
             majority_of: Some(nodes).filter(|_| self.is_majority()),
             seeds: nodes,
+            is_forgetful: false,
             drain_window: self.drain_window.clone().unwrap_or_else(|| drain_window.into()),
-        };
+        })
+    }
+
+    fn start(&self, nodes: usize, folder: &Path) -> anyhow::Result<Director> {
         let size = Size {
             nodes,
             channels: self.channels,
@@ -263,7 +291,7 @@ impl Options {
             true => (Size { channels: 100, tabs: 24, ..size }, self.rate.min(200)),
             false => (size, self.rate),
         };
-        Director::start(folder, settings, size, rate)
+        Director::start(folder, self.settings(nodes)?, size, rate)
     }
 
     /// The options that run a schedule again.
@@ -282,7 +310,11 @@ impl Options {
             false => format!(" --faults {}", faults.join(",")),
         };
         let mode = if self.is_majority() { " --partition-mode majority" } else { "" };
-        format!("chaos --nodes {} --seed {} {what}{faults}{mode}", self.nodes, schedule.seed)
+        let before = self.server_before.as_ref();
+        let before = before.map(|path| format!(" --server-before {}", path.display()));
+        let mixed = if self.mixed { " --mixed" } else { "" };
+        let rest = format!("{mode}{}{mixed}", before.unwrap_or_default());
+        format!("chaos --nodes {} --seed {} {what}{faults}{rest}", self.nodes, schedule.seed)
     }
 
     /// Says something on standard output, unless that is where the JSON goes.

@@ -30,6 +30,8 @@ pub(super) struct Settings {
     pub seeds: usize,
     /// Only more than half of so many nodes may serve.
     pub majority_of: Option<usize>,
+    /// Whether channels are forgotten as soon as everybody has gone, and no webhook tells of it.
+    pub is_forgetful: bool,
     /// How long connections are closed over.
     pub drain_window: String,
 }
@@ -149,15 +151,20 @@ fn configuration(node: Node, settings: &Settings) -> String {
         seeds.join(", "),
     );
     let cluster = if settings.is_cluster { cluster.as_str() } else { "" };
+    let webhooks = format!(
+        "[[apps.webhooks]]\nurl = \"http://{}/\"\nallow_private_address = true\n\
+         events = [\"channel_occupied\", \"channel_vacated\", \"member_added\", \"member_removed\"]\n",
+        sink::ADDRESS,
+    );
+    let forgetful = "[history]\nseconds = 1\n";
+    let (history, webhooks) =
+        if settings.is_forgetful { (forgetful, "") } else { ("", webhooks.as_str()) };
     format!(
-        "[server]\nlisten = \"{clients}\"\n[admin]\nlisten = \"{admin}\"\n{cluster}\
+        "[server]\nlisten = \"{clients}\"\n[admin]\nlisten = \"{admin}\"\n{cluster}{history}\
          [drain]\ndelay = \"500ms\"\nwindow = \"{}\"\n\
          [[apps]]\nid = \"chaos\"\nkey = \"chaos-key\"\nsecret = \"chaos-secret\"\n\
-         limits = {{ publishes_per_second = 1000000 }}\n\
-         [[apps.webhooks]]\nurl = \"http://{}/\"\nallow_private_address = true\n\
-         events = [\"channel_occupied\", \"channel_vacated\", \"member_added\", \"member_removed\"]\n",
+         limits = {{ publishes_per_second = 1000000 }}\n{webhooks}",
         settings.drain_window,
-        sink::ADDRESS,
     )
 }
 
@@ -173,6 +180,7 @@ mod tests {
             is_cluster: true,
             seeds: 3,
             majority_of,
+            is_forgetful: false,
             drain_window: "1s".into(),
         }
     }

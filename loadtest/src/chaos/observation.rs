@@ -149,6 +149,10 @@ pub struct Status {
     pub view: View,
     /// Its links.
     pub links: Vec<Link>,
+    /// Channels that it owns.
+    pub channels_owned: u64,
+    /// Channels of others that it keeps copies of.
+    pub copies: u64,
     /// Messages of others that it could not read, in this life.
     pub unreadable_messages: u64,
 }

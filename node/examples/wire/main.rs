@@ -6,7 +6,7 @@
 //! of JSON. Everything is on loopback, bounded in time, and stops by itself.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::Context as _;
@@ -153,9 +153,11 @@ fn measure(cli: &Cli) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Addresses that were free a moment ago, all at once.
+/// Addresses that were free a moment ago, all at once. Nobody else's are on this process's own
+/// address of the loopback network.
 fn free_addresses() -> anyhow::Result<[SocketAddr; 3]> {
-    let bind = || TcpListener::bind(("127.0.0.1", 0));
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let bind = || TcpListener::bind((Ipv4Addr::new(127, 77, high, low), 0));
     let listeners = [bind()?, bind()?, bind()?];
     let [one, other, third] = listeners.each_ref().map(TcpListener::local_addr);
     Ok([one?, other?, third?])

@@ -142,7 +142,12 @@ fn probe(director: &mut Director, victim: Node, old: &Value, act: &mut Act) {
 
 /// Publishes through a node that is cut off from the majority. It names no level: one that is alone
 /// refuses `replicated` anyway.
-fn probe_minority(director: &mut Director, victim: Node, lasts: Duration, act: &mut Act) {
+fn probe_minority(
+    director: &mut Director,
+    victim: Node,
+    lasts: Duration,
+    act: &mut Act,
+) -> anyhow::Result<()> {
     let mut probe = Probe::new(director, victim, (false, MINORITY_PATIENCE));
     let (from, mut refused) = (director.stage.now(), 0_u32);
     while director.stage.now() < from + lasts {
@@ -154,6 +159,9 @@ fn probe_minority(director: &mut Director, victim: Node, lasts: Duration, act: &
     let until = director.stage.now();
     director.judge.cut(Cut { minority: vec![victim], from, until });
     act.figure("publishes that the minority refused", f64::from(refused));
+    let clients = director.judge.connections(victim).len();
+    act.figure("connections that the minority kept", f64::from(u32::try_from(clients)?));
+    Ok(())
 }
 
 /// Loses packets or resets connections, and heals.
@@ -172,7 +180,7 @@ pub(super) fn cut(director: &mut Director, schedule: &Schedule) -> anyhow::Resul
         }
     }
     if kind == Kind::Partition && director.is_majority {
-        probe_minority(director, victim, lasts, &mut act);
+        probe_minority(director, victim, lasts, &mut act)?;
     } else {
         director.pump(lasts);
     }
