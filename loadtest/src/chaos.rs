@@ -44,6 +44,8 @@ use summary::{Hooks, Summary};
 
 /// How long the last webhooks may take: vacated and removed wait for 3 s.
 const HOOKS_MAX: Duration = Duration::from_secs(12);
+/// After so long under load, nodes do not take more memory for it.
+const STEADY_AFTER: Duration = Duration::from_secs(20);
 /// Nodes have addresses from 127.0.0.11 on, and one more can join.
 const NODES_MAX: u64 = 9;
 
@@ -113,6 +115,9 @@ pub struct Options {
     /// Publishes a second.
     #[arg(long, default_value_t = 400)]
     rate: u32,
+    /// Events that are published in one request.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10))]
+    batch: u32,
     /// Channels that are published to.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(8..=4000))]
     channels: u32,
@@ -243,7 +248,9 @@ impl Options {
         let seeds = (self.seed..).take(self.times.unwrap_or(times) as usize);
         let schedules = seeds.map(|seed| {
             let drawn = Schedule::draw(seed, nodes, &[kind]);
-            Schedule { lasts: lasts.unwrap_or(drawn.lasts), ..drawn }
+            // Memory that a node takes under load anyway is not the stopped peer's doing.
+            let lead = if kind == Kind::Stop { STEADY_AFTER } else { drawn.lead };
+            Schedule { lasts: lasts.unwrap_or(drawn.lasts), lead, ..drawn }
         });
         schedules.collect()
     }
@@ -291,7 +298,7 @@ impl Options {
             true => (Size { channels: 100, tabs: 24, ..size }, self.rate.min(200)),
             false => (size, self.rate),
         };
-        Director::start(folder, self.settings(nodes)?, size, rate)
+        Director::start(folder, self.settings(nodes)?, size, (rate, self.batch))
     }
 
     /// The options that run a schedule again.

@@ -92,6 +92,7 @@ pub(super) fn run(
     terms.is_planned &= is_cluster || schedule.kind == Kind::None;
     director.history.clear();
     director.set_load(true);
+    let loaded = director.stage.now();
     director.pump(schedule.lead);
     let watched = watched(director);
     let epochs = director.epochs(&watched);
@@ -102,6 +103,7 @@ pub(super) fn run(
     }
     director.pump(if is_brief { QUIET / 2 } else { 2 * QUIET });
     director.set_load(false);
+    let loaded = director.stage.now().saturating_sub(loaded);
     if !director.until(IDLE_MAX, |director| director.stage.busy() == 0) {
         director.judge.note(Fault::Hung, format!("publishes after {IDLE_MAX:?}"));
     }
@@ -109,6 +111,8 @@ pub(super) fn run(
     audit(director, &mut act, is_brief);
     let failovers_ms = failovers(director, &act);
     let verdict = director.judge.verdict(terms);
+    #[allow(clippy::cast_precision_loss)]
+    act.figure("acknowledged a second", verdict.acknowledged as f64 / loaded.as_secs_f64());
     restore(director, &nodes)?;
     let Act { seen, not_run, figures, .. } = act;
     Ok(Outcome { schedule: schedule.clone(), not_run, seen, verdict, failovers_ms, figures })

@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::call::{Answer, Caller};
 use super::observation::{Failure, Node, Observation, Outcome, Published};
@@ -32,8 +32,10 @@ const ACK: &str = "handbell-ack";
 pub(super) struct Backend {
     /// Its number.
     pub number: u32,
-    /// The pause between two publishes.
+    /// The pause between two requests.
     pub every: Duration,
+    /// Events of one request.
+    pub batch: u32,
     /// How it publishes.
     pub manner: Manner,
 }
@@ -64,17 +66,23 @@ pub(super) fn run(backend: Backend, stage: &Arc<Stage>, out: &SyncSender<Observa
             sleep(RETRY);
             continue;
         }
-        let range = if draw.below(2) == 0 { &plan.hot } else { &plan.published };
-        let offset = u32::try_from(draw.place(range.len())).unwrap_or(0);
-        let channel = range.start + offset;
-        let stream = channel * plan.size.publishers + backend.number;
-        let number = numbers.entry(stream).or_default();
-        let mark = Mark { stream, number: *number };
-        *number += 1;
-        let published = line.publish(mark, plan.name(channel), backend.manner);
+        let event = |_| {
+            let range = if draw.below(2) == 0 { &plan.hot } else { &plan.published };
+            let offset = u32::try_from(draw.place(range.len())).unwrap_or(0);
+            let channel = range.start + offset;
+            let stream = channel * plan.size.publishers + backend.number;
+            let number = numbers.entry(stream).or_default();
+            let mark = Mark { stream, number: *number };
+            *number += 1;
+            (mark, plan.name(channel))
+        };
+        let events: Vec<(Mark, &str)> = (0..backend.batch).map(event).collect();
+        let published = line.publish(&events, backend.manner);
         stage.end();
-        if out.send(Observation::Published(published)).is_err() {
-            return;
+        for published in published {
+            if out.send(Observation::Published(published)).is_err() {
+                return;
+            }
         }
     }
 }
@@ -90,8 +98,9 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn publish(&mut self, mark: Mark, channel: &str, manner: Manner) -> Published {
-        let request = request(self.stage, mark, channel, manner);
+    /// Publishes events in one request. Attempts that failed stand with the first of them.
+    fn publish(&mut self, events: &[(Mark, &str)], manner: Manner) -> Vec<Published> {
+        let request = request(self.stage, events, manner);
         let (sent_at, began) = (self.stage.now(), Instant::now());
         let mut failures = Vec::new();
         let outcome = loop {
@@ -106,7 +115,11 @@ impl Line<'_> {
         };
         let (done_at, node) = (self.stage.now(), self.asked);
         let is_keyed = manner.is_keyed;
-        Published { mark, sent_at, done_at, outcome, node, is_keyed, failures }
+        let published = |&(mark, _): &(Mark, &str)| {
+            let failures = std::mem::take(&mut failures);
+            Published { mark, sent_at, done_at, outcome, node, is_keyed, failures }
+        };
+        events.iter().map(published).collect()
     }
 
     /// Goes on to the next ready node after a failure, and for the next publish.
@@ -126,19 +139,26 @@ impl Line<'_> {
     }
 }
 
-/// The request that publishes an event.
-pub(super) fn request(stage: &Stage, mark: Mark, channel: &str, manner: Manner) -> Vec<u8> {
-    let data = mark.data(DATA_BYTES);
-    let body = json!({ "name": "chaos", "channel": channel, "data": data }).to_string();
-    let key = format!("{}-{}", mark.stream, mark.number);
+/// The request that publishes events, under a key that is the first one's.
+pub(super) fn request(stage: &Stage, events: &[(Mark, &str)], manner: Manner) -> Vec<u8> {
+    let event = |&(mark, channel): &(Mark, &str)| json!({ "name": "chaos", "channel": channel, "data": mark.data(DATA_BYTES) });
+    let mut items: Vec<Value> = events.iter().map(event).collect();
+    let key = events.first().map(|(mark, _)| format!("{}-{}", mark.stream, mark.number));
+    let (resource, body) = match items.pop() {
+        Some(only) if items.is_empty() => ("events", only),
+        last => {
+            items.extend(last);
+            ("batch_events", json!({ "batch": items }))
+        }
+    };
     let mut headers = Vec::new();
-    if manner.is_keyed {
-        headers.push(("idempotency-key", key.as_str()));
+    if let Some(key) = key.as_deref().filter(|_| manner.is_keyed) {
+        headers.push(("idempotency-key", key));
     }
     if let Some(ack) = stage.ack.filter(|_| manner.is_named) {
         headers.push((ACK, ack));
     }
-    stage.app.request(("POST", "events"), &[], &body, &headers)
+    stage.app.request(("POST", resource), &[], &body.to_string(), &headers)
 }
 
 /// What a 200 means.

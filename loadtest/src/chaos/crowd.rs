@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MIB: f64 = 1_048_576.0;
 /// How long nodes are left alone before their memory is looked at: allocators give back late.
 const QUIET: Duration = Duration::from_secs(3);
+/// How long after the last round memory is looked at once more.
+const LATE: Duration = Duration::from_secs(30);
 
 /// What is done with a crowd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -120,7 +122,7 @@ fn churn(cluster: &Cluster, size: Size) -> anyhow::Result<Vec<Vec<String>>> {
     let mut rows = vec![[String::new()].into_iter().chain(heading).collect()];
     let empty: Vec<f64> = look()?;
     rows.push(line("empty".into(), &empty));
-    let (mut first, mut last) = (Vec::new(), Vec::new());
+    let mut first = Vec::new();
     for round in 1..=size.rounds {
         let began = Instant::now();
         let members = gather(size, round)?;
@@ -128,12 +130,18 @@ fn churn(cluster: &Cluster, size: Size) -> anyhow::Result<Vec<Vec<String>>> {
         drop(members);
         wait(|| nodes.iter().all(|&node| owned(node) == Some(0)))?;
         sleep(QUIET);
-        last = look()?;
+        let after = look()?;
+        rows.push(line(format!("round {round}, came in {took:.1?}"), &after));
         if first.is_empty() {
-            first.clone_from(&last);
+            first = after;
         }
-        rows.push(line(format!("round {round}, came in {took:.1?}"), &last));
     }
+    sleep(LATE);
+    let last = look()?;
+    rows.push(line(format!("{LATE:?} later"), &last));
+    let copies = nodes.iter().map(|&node| status(node).map_or(0, |status| status.copies));
+    let copies = copies.map(|copies| copies.to_string());
+    rows.push(["copies left".to_owned()].into_iter().chain(copies).collect());
     let ratio = |from: &[f64]| -> Vec<String> {
         last.iter().zip(from).map(|(last, from)| format!("{:.2}", last / from)).collect()
     };

@@ -56,7 +56,7 @@ impl Director {
         folder: &Path,
         settings: Settings,
         mut size: Size,
-        rate: u32,
+        (rate, batch): (u32, u32),
     ) -> anyhow::Result<Self> {
         let backends = size.publishers;
         // The last publisher's streams are the director's own.
@@ -82,11 +82,11 @@ impl Director {
         for tab in tabs {
             spawn(&stage, &out, move |stage, out| tab::run(&tab, stage, out))?;
         }
-        let every = Duration::from_secs(1) * backends / rate.max(1);
+        let every = Duration::from_secs(1) * backends * batch / rate.max(1);
         for number in 0..backends {
             let rest = number % MANNERS;
             let manner = Manner { is_keyed: rest != MANNERS - 1, is_named: rest != MANNERS - 2 };
-            let backend = Backend { number, every, manner };
+            let backend = Backend { number, every, batch, manner };
             spawn(&stage, &out, move |stage, out| backend::run(backend, stage, out))?;
         }
         let judge = Judge::new(size.publishers);

@@ -41,7 +41,7 @@ impl Probe {
         let number = u32::try_from(sent_at.as_millis()).unwrap_or(u32::MAX);
         let mark = Mark { stream: self.stream, number };
         let manner = Manner { is_keyed: false, is_named: self.is_named };
-        let request = request(stage, mark, &self.channel, manner);
+        let request = request(stage, &[(mark, &self.channel)], manner);
         let answer = self.caller.call(&request, self.patience, || false);
         let done_at = stage.now();
         let answer = answer.ok().filter(|answer| answer.status() == 200);
