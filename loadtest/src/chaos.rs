@@ -36,7 +36,7 @@ mod watch;
 use act::{Outcome, SETTLE_MAX};
 use cluster::Settings;
 use crowd::Crowd;
-use director::Director;
+use director::{Director, Load};
 use judge::verdict::{Fault, Verdict};
 use plan::Size;
 use schedule::{Kind, SMOKE_SEEDS, Schedule};
@@ -127,6 +127,9 @@ pub struct Options {
     /// Clients that come and go.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(0..=100))]
     churners: u64,
+    /// No back end uses keys: what nodes remember of them for two minutes is memory, too.
+    #[arg(long)]
+    unkeyed: bool,
     /// Back ends; every fourth uses no idempotency keys.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     publishers: u32,
@@ -294,11 +297,12 @@ impl Options {
             churners: usize::try_from(self.churners)?,
             publishers: self.publishers,
         };
-        let (size, rate) = match self.smoke {
-            true => (Size { channels: 100, tabs: 24, ..size }, self.rate.min(200)),
-            false => (size, self.rate),
+        let load = |rate| Load { rate, batch: self.batch, is_unkeyed: self.unkeyed };
+        let (size, load) = match self.smoke {
+            true => (Size { channels: 100, tabs: 24, ..size }, load(self.rate.min(200))),
+            false => (size, load(self.rate)),
         };
-        Director::start(folder, self.settings(nodes)?, size, (rate, self.batch))
+        Director::start(folder, self.settings(nodes)?, size, load)
     }
 
     /// The options that run a schedule again.

@@ -31,6 +31,17 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// Of so many back ends, one uses no keys and one names no level, as stock SDKs do.
 const MANNERS: u32 = 4;
 
+/// How much is published, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// Events a second.
+    pub rate: u32,
+    /// Events of one request.
+    pub batch: u32,
+    /// Whether no back end uses keys.
+    pub is_unkeyed: bool,
+}
+
 /// The director.
 pub(super) struct Director {
     /// What everyone shares.
@@ -56,7 +67,7 @@ impl Director {
         folder: &Path,
         settings: Settings,
         mut size: Size,
-        (rate, batch): (u32, u32),
+        load: Load,
     ) -> anyhow::Result<Self> {
         let backends = size.publishers;
         // The last publisher's streams are the director's own.
@@ -82,11 +93,12 @@ impl Director {
         for tab in tabs {
             spawn(&stage, &out, move |stage, out| tab::run(&tab, stage, out))?;
         }
-        let every = Duration::from_secs(1) * backends * batch / rate.max(1);
+        let every = Duration::from_secs(1) * backends * load.batch / load.rate.max(1);
         for number in 0..backends {
             let rest = number % MANNERS;
-            let manner = Manner { is_keyed: rest != MANNERS - 1, is_named: rest != MANNERS - 2 };
-            let backend = Backend { number, every, batch, manner };
+            let is_keyed = rest != MANNERS - 1 && !load.is_unkeyed;
+            let manner = Manner { is_keyed, is_named: rest != MANNERS - 2 };
+            let backend = Backend { number, every, batch: load.batch, manner };
             spawn(&stage, &out, move |stage, out| backend::run(backend, stage, out))?;
         }
         let judge = Judge::new(size.publishers);
