@@ -1,7 +1,7 @@
 #!/bin/sh
 # Upgrades a cluster of an earlier version node by node under load, and back, and breaks a cluster of
 # both versions: upgrade.sh [BASE] [options of `handbell-loadtest chaos`]. BASE is a commit, by
-# default the one that `upgrade-base` names. Its program is built in a work tree of its own, from the
+# default the one that `upgrade-base` names. Its program is built in a work tree of its own, into the
 # same target folder, so that what both versions depend on is built once.
 # Needs root, git, Rust, nft, ip and unshare.
 set -eu
@@ -20,9 +20,16 @@ esac
 
 target=${CARGO_TARGET_DIR:-$PWD/target}
 folder=$(mktemp -d)
-trap 'git worktree remove --force "$folder/tree"; rm -rf "$folder"' EXIT
-git worktree add --detach --quiet "$folder/tree" "$base"
-(cd "$folder/tree" && cargo build --profile chaos --locked --package handbell --target-dir "$target")
+trap 'rm -rf "$folder"' EXIT
+# The tree stays: as long as BASE is the same, nothing of it is built again.
+tree=$target/upgrade
+if [ -e "$tree/.git" ]; then
+    git -C "$tree" checkout --detach --quiet "$base"
+else
+    git worktree prune
+    git worktree add --detach --quiet "$tree" "$base"
+fi
+(cd "$tree" && cargo build --profile chaos --locked --package handbell --target-dir "$target")
 cp "$target/chaos/handbell" "$folder/before"
 cargo build --profile chaos --locked --package handbell --package handbell-loadtest
 cp "$target/chaos/handbell" "$folder/now"

@@ -128,7 +128,9 @@ fn churn(cluster: &Cluster, size: Size) -> anyhow::Result<Vec<Vec<String>>> {
         let members = gather(size, round)?;
         let took = began.elapsed();
         drop(members);
-        wait(|| nodes.iter().all(|&node| owned(node) == Some(0)))?;
+        let left = || nodes.iter().map(|&node| owned(node)).collect::<Vec<_>>();
+        wait(|| left().iter().all(|&left| left == Some(0)))
+            .with_context(|| format!("in round {round} the nodes kept {:?} channels", left()))?;
         sleep(QUIET);
         let after = look()?;
         rows.push(line(format!("round {round}, came in {took:.1?}"), &after));
