@@ -4,8 +4,9 @@
 use std::future::poll_fn;
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use handbell::outbox::{Outbox, Writer};
 use handbell::random;
@@ -23,12 +24,23 @@ use super::{Order, Received, stream};
 /// Connections that the channels are shared out over.
 const CONNECTIONS: usize = 4;
 
-/// How long each event took, in µs.
-pub(super) type Ages = Arc<Mutex<Vec<u32>>>;
+/// Messages that may wait for whoever keeps the ages.
+const WAITING_MAX: usize = 1_024;
+
+/// Where it is told how old events are, in µs.
+pub(super) type Ages = SyncSender<ToKeeper>;
+
+/// What the keeper of the ages is told.
+pub(super) enum ToKeeper {
+    /// Some events' ages.
+    Found(Vec<u32>),
+    /// Give out all that there are, and begin anew.
+    Take(SyncSender<Vec<u32>>),
+}
 
 /// Subscribes, counts and tells.
 pub(super) async fn run(part: &Part, stream: SocketAddr) -> anyhow::Result<()> {
-    let (ages, arrived) = (Ages::default(), Arc::default());
+    let (ages, arrived) = (keep()?, Arc::default());
     stream::serve(stream, &ages, &arrived)?;
     let node = part.join().await?;
     let server = Arc::clone(node.server());
@@ -39,13 +51,13 @@ pub(super) async fn run(part: &Part, stream: SocketAddr) -> anyhow::Result<()> {
                 part::answer(&join(&server, &channels, (&ages, &arrived)).await?)?
             }
             Order::Begin => {
-                take(&ages);
+                take(&ages)?;
                 cpu = cpu_micros();
                 part::answer(&())?;
             }
             Order::End => {
                 let cpu_micros = cpu_micros() - cpu;
-                let mut ages = take(&ages);
+                let mut ages = take(&ages)?;
                 ages.sort_unstable();
                 let (p50_micros, p99_micros) = (percentile(&ages, 50), percentile(&ages, 99));
                 let events = ages.len() as u64;
@@ -57,13 +69,26 @@ pub(super) async fn run(part: &Part, stream: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn take(ages: &Ages) -> Vec<u32> {
-    std::mem::take(&mut ages.lock().unwrap_or_else(PoisonError::into_inner))
+/// Keeps ages on a thread of its own.
+fn keep() -> anyhow::Result<Ages> {
+    let (ages, told) = sync_channel(WAITING_MAX);
+    uncounted(move || {
+        let mut all = Vec::new();
+        for message in told {
+            match message {
+                ToKeeper::Found(found) => all.extend(found),
+                // Whoever asked waits for it.
+                ToKeeper::Take(to) => drop(to.send(std::mem::take(&mut all))),
+            }
+        }
+    })?;
+    Ok(ages)
 }
 
-/// Takes note of the ages of some events.
-pub(super) fn note(ages: &Ages, found: &mut Vec<u32>) {
-    ages.lock().unwrap_or_else(PoisonError::into_inner).append(found);
+fn take(ages: &Ages) -> anyhow::Result<Vec<u32>> {
+    let (to, all) = sync_channel(1);
+    ages.send(ToKeeper::Take(to))?;
+    Ok(all.recv()?)
 }
 
 async fn join(
@@ -103,7 +128,7 @@ async fn connect(
         // What the socket does not take at once leaves from here.
         while poll_fn(|context| outbox.poll_signal(context)).await.is_ok() {}
     });
-    let (ages, arrived) = (Arc::clone(ages), Arc::clone(arrived));
+    let (ages, arrived) = (ages.clone(), Arc::clone(arrived));
     uncounted(move || drop(read(client, &ages, &arrived)))?;
     Ok(socket)
 }
@@ -124,7 +149,7 @@ fn read(mut client: TcpStream, ages: &Ages, arrived: &AtomicU64) -> anyhow::Resu
             found.extend(age_micros(&buffer[place - STAMP_BYTES..place]));
         }
         arrived.fetch_add(found.len() as u64, Relaxed);
-        note(ages, &mut found);
+        ages.send(ToKeeper::Found(std::mem::take(&mut found)))?;
         let rest = place.max(filled.saturating_sub(STAMP_BYTES - 1));
         buffer.copy_within(rest..filled, 0);
         kept = filled - rest;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::EVENT_BYTES;
-use super::receiver::{Ages, note};
+use super::receiver::{Ages, ToKeeper};
 use super::usage::{STAMP_BYTES, age_micros, stamp, uncounted};
 
 /// How often the receiver says how many events it has.
@@ -24,7 +24,7 @@ pub(super) fn serve(
     arrived: &Arc<AtomicU64>,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address)?;
-    let (ages, arrived) = (Arc::clone(ages), Arc::clone(arrived));
+    let (ages, arrived) = (ages.clone(), Arc::clone(arrived));
     let accept = move || -> anyhow::Result<()> {
         let (line, _) = listener.accept()?;
         line.set_nodelay(true)?;
@@ -51,7 +51,7 @@ fn read(mut line: TcpStream, ages: &Ages, arrived: &AtomicU64) -> anyhow::Result
         let rest = filled - frames.remainder().len();
         found.extend(frames.filter_map(|frame| age_micros(&frame[..STAMP_BYTES])));
         arrived.fetch_add(found.len() as u64, Relaxed);
-        note(ages, &mut found);
+        ages.send(ToKeeper::Found(std::mem::take(&mut found)))?;
         buffer.copy_within(rest..filled, 0);
         kept = filled - rest;
     }
