@@ -20,6 +20,7 @@ mod act;
 mod backend;
 mod call;
 mod cluster;
+mod crowd;
 mod director;
 pub mod judge;
 mod network;
@@ -34,7 +35,8 @@ mod watch;
 
 use act::{Outcome, SETTLE_MAX};
 use cluster::Settings;
-use director::Director;
+use crowd::Crowd;
+use director::{Director, Load};
 use judge::verdict::{Fault, Verdict};
 use plan::Size;
 use schedule::{Kind, SMOKE_SEEDS, Schedule};
@@ -42,6 +44,8 @@ use summary::{Hooks, Summary};
 
 /// How long the last webhooks may take: vacated and removed wait for 3 s.
 const HOOKS_MAX: Duration = Duration::from_secs(12);
+/// After so long under load, nodes do not take more memory for it.
+const STEADY_AFTER: Duration = Duration::from_secs(20);
 /// Nodes have addresses from 127.0.0.11 on, and one more can join.
 const NODES_MAX: u64 = 9;
 
@@ -58,6 +62,15 @@ pub enum Measure {
     Join,
     /// Cut a node off for ten seconds.
     Partition,
+}
+
+/// What nodes do that cannot reach the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PartitionMode {
+    /// Every part serves its own clients.
+    Availability,
+    /// Only the part with more than half of the nodes serves.
+    Majority,
 }
 
 /// What is done.
@@ -81,15 +94,30 @@ pub struct Options {
     /// Measure one thing instead.
     #[arg(long, value_enum, conflicts_with_all = ["faults", "schedules"])]
     measure: Option<Measure>,
+    /// Measure what very many channels cost the nodes instead; `join` begins with one node.
+    #[arg(long, value_enum, conflicts_with_all = ["measure", "smoke", "faults", "schedules"])]
+    crowd: Option<Crowd>,
+    /// How many channels.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    crowd_channels: u32,
+    /// How often they come and go.
+    #[arg(long, default_value_t = 20)]
+    crowd_rounds: u32,
     /// How often it is measured; by default 20 failovers, 1 stall, and 3 of the others.
     #[arg(long, requires = "measure")]
     times: Option<u32>,
     /// How many seconds a stall lasts.
     #[arg(long, default_value_t = 60)]
     stall_seconds: u64,
+    /// What the nodes are told to do in a partition, and are judged by.
+    #[arg(long, value_enum, default_value_t = PartitionMode::Availability)]
+    partition_mode: PartitionMode,
     /// Publishes a second.
     #[arg(long, default_value_t = 400)]
     rate: u32,
+    /// Events that are published in one request.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10))]
+    batch: u32,
     /// Channels that are published to.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(8..=4000))]
     channels: u32,
@@ -99,6 +127,9 @@ pub struct Options {
     /// Clients that come and go.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(0..=100))]
     churners: u64,
+    /// No back end uses keys: what nodes remember of them for two minutes is memory, too.
+    #[arg(long)]
+    unkeyed: bool,
     /// Back ends; every fourth uses no idempotency keys.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     publishers: u32,
@@ -108,6 +139,12 @@ pub struct Options {
     /// The program of the broker; by default `handbell` beside this one.
     #[arg(long, value_name = "PATH")]
     server: Option<PathBuf>,
+    /// An earlier version of the program, that the nodes begin with; see the fault `upgrade`.
+    #[arg(long, value_name = "PATH")]
+    server_before: Option<PathBuf>,
+    /// Only every second node begins with the earlier version.
+    #[arg(long, requires = "server_before")]
+    mixed: bool,
     /// Where configurations and logs go; kept if it is given, or if anything fails.
     #[arg(long, value_name = "FOLDER")]
     logs: Option<PathBuf>,
@@ -124,10 +161,17 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     network::enter()?;
     raise_descriptor_limit();
     let nodes = usize::try_from(options.nodes)?;
+    let is_upgrade = options.faults.contains(&Kind::Upgrade);
+    ensure!(!is_upgrade || options.server_before.is_some(), "an upgrade needs --server-before");
+    ensure!(!options.is_majority() || nodes >= 3, "a majority needs three nodes");
     let schedules = options.draw(nodes);
     ensure!(!schedules.is_empty(), "there is nothing to run");
     network::prepare(nodes + 1)?;
     let folder = options.folder()?;
+    if let Some(crowd) = options.crowd {
+        options.say(&options.run_crowd(crowd, nodes, &folder)?);
+        return Ok(true);
+    }
     let mut director = options.start(nodes, &folder)?;
     let mut outcomes: Vec<Outcome> = Vec::new();
     let mut end = Verdict::default();
@@ -176,6 +220,10 @@ fn last_webhooks(director: &mut Director, end: &mut Verdict) -> Hooks {
 }
 
 impl Options {
+    fn is_majority(&self) -> bool {
+        self.partition_mode == PartitionMode::Majority
+    }
+
     fn draw(&self, nodes: usize) -> Vec<Schedule> {
         let kinds = if self.faults.is_empty() { Kind::all(nodes) } else { &self.faults };
         if let Some(measure) = self.measure {
@@ -185,7 +233,11 @@ impl Options {
             true => SMOKE_SEEDS.into(),
             false => (self.seed..).take(self.schedules as usize).collect(),
         };
-        seeds.into_iter().map(|seed| Schedule::draw(seed, nodes, kinds)).collect()
+        let draw = |seed| {
+            let drawn = Schedule::draw(seed, nodes, kinds);
+            if self.is_majority() { drawn.fenced() } else { drawn }
+        };
+        seeds.into_iter().map(draw).collect()
     }
 
     fn measured(&self, measure: Measure, nodes: usize) -> Vec<Schedule> {
@@ -199,7 +251,9 @@ impl Options {
         let seeds = (self.seed..).take(self.times.unwrap_or(times) as usize);
         let schedules = seeds.map(|seed| {
             let drawn = Schedule::draw(seed, nodes, &[kind]);
-            Schedule { lasts: lasts.unwrap_or(drawn.lasts), ..drawn }
+            // Memory that a node takes under load anyway is not the stopped peer's doing.
+            let lead = if kind == Kind::Stop { STEADY_AFTER } else { drawn.lead };
+            Schedule { lasts: lasts.unwrap_or(drawn.lasts), lead, ..drawn }
         });
         schedules.collect()
     }
@@ -211,15 +265,31 @@ impl Options {
         Ok(folder)
     }
 
-    fn start(&self, nodes: usize, folder: &Path) -> anyhow::Result<Director> {
+    fn run_crowd(&self, crowd: Crowd, nodes: usize, folder: &Path) -> anyhow::Result<String> {
+        let nodes = if crowd == Crowd::Join { 1 } else { nodes };
+        let channels = usize::try_from(self.crowd_channels)?;
+        let size = crowd::Size { nodes, channels, rounds: self.crowd_rounds };
+        let settings = self.settings(nodes)?;
+        let settings = Settings { is_cluster: true, is_forgetful: true, ..settings };
+        crowd::run(crowd, size, (folder, settings))
+    }
+
+    fn settings(&self, nodes: usize) -> anyhow::Result<Settings> {
         let beside = std::env::current_exe()?.with_file_name("handbell");
         let drain_window = if self.measure.is_some() { "5s" } else { "1s" };
-        let settings = Settings {
+        Ok(Settings {
             program: self.server.clone().unwrap_or(beside),
+            before: self.server_before.clone(),
+            is_mixed: self.mixed,
             is_cluster: nodes > 1,
+            majority_of: Some(nodes).filter(|_| self.is_majority()),
             seeds: nodes,
+            is_forgetful: false,
             drain_window: self.drain_window.clone().unwrap_or_else(|| drain_window.into()),
-        };
+        })
+    }
+
+    fn start(&self, nodes: usize, folder: &Path) -> anyhow::Result<Director> {
         let size = Size {
             nodes,
             channels: self.channels,
@@ -227,11 +297,12 @@ impl Options {
             churners: usize::try_from(self.churners)?,
             publishers: self.publishers,
         };
-        let (size, rate) = match self.smoke {
-            true => (Size { channels: 100, tabs: 24, ..size }, self.rate.min(200)),
-            false => (size, self.rate),
+        let load = |rate| Load { rate, batch: self.batch, is_unkeyed: self.unkeyed };
+        let (size, load) = match self.smoke {
+            true => (Size { channels: 100, tabs: 24, ..size }, load(self.rate.min(200))),
+            false => (size, load(self.rate)),
         };
-        Director::start(folder, settings, size, rate)
+        Director::start(folder, self.settings(nodes)?, size, load)
     }
 
     /// The options that run a schedule again.
@@ -249,7 +320,12 @@ impl Options {
             true => String::new(),
             false => format!(" --faults {}", faults.join(",")),
         };
-        format!("chaos --nodes {} --seed {} {what}{faults}", self.nodes, schedule.seed)
+        let mode = if self.is_majority() { " --partition-mode majority" } else { "" };
+        let before = self.server_before.as_ref();
+        let before = before.map(|path| format!(" --server-before {}", path.display()));
+        let mixed = if self.mixed { " --mixed" } else { "" };
+        let rest = format!("{mode}{}{mixed}", before.unwrap_or_default());
+        format!("chaos --nodes {} --seed {} {what}{faults}{rest}", self.nodes, schedule.seed)
     }
 
     /// Says something on standard output, unless that is where the JSON goes.

@@ -15,6 +15,7 @@ use crate::report::Figure;
 
 mod faults;
 mod moves;
+mod probe;
 
 /// How long nodes may take until they agree, and clients until they are back.
 pub(super) const SETTLE_MAX: Duration = Duration::from_secs(30);
@@ -85,11 +86,13 @@ pub(super) fn run(
 ) -> anyhow::Result<Outcome> {
     let nodes = director.cluster.running();
     let is_cluster = director.stage.ack.is_some();
-    let mut terms = schedule.kind.terms();
+    let mut terms = schedule.kind.terms(nodes.len());
+    terms.may_be_alone &= !director.is_majority;
     // A single node cannot hand anything over.
     terms.is_planned &= is_cluster || schedule.kind == Kind::None;
     director.history.clear();
     director.set_load(true);
+    let loaded = director.stage.now();
     director.pump(schedule.lead);
     let watched = watched(director);
     let epochs = director.epochs(&watched);
@@ -100,6 +103,7 @@ pub(super) fn run(
     }
     director.pump(if is_brief { QUIET / 2 } else { 2 * QUIET });
     director.set_load(false);
+    let loaded = director.stage.now().saturating_sub(loaded);
     if !director.until(IDLE_MAX, |director| director.stage.busy() == 0) {
         director.judge.note(Fault::Hung, format!("publishes after {IDLE_MAX:?}"));
     }
@@ -107,6 +111,8 @@ pub(super) fn run(
     audit(director, &mut act, is_brief);
     let failovers_ms = failovers(director, &act);
     let verdict = director.judge.verdict(terms);
+    #[allow(clippy::cast_precision_loss)]
+    act.figure("acknowledged a second", verdict.acknowledged as f64 / loaded.as_secs_f64());
     restore(director, &nodes)?;
     let Act { seen, not_run, figures, .. } = act;
     Ok(Outcome { schedule: schedule.clone(), not_run, seen, verdict, failovers_ms, figures })
@@ -117,7 +123,7 @@ fn inject(director: &mut Director, schedule: &Schedule) -> anyhow::Result<Act> {
         Kind::Kill | Kind::KillOwner => faults::kill(director, schedule),
         Kind::Stop | Kind::Flap => faults::stop(director, schedule),
         Kind::DropOneWay | Kind::Partition | Kind::Reset => faults::cut(director, schedule),
-        Kind::Rolling => moves::rolling(director),
+        Kind::Rolling | Kind::Upgrade => moves::rolling(director, schedule.kind),
         Kind::Join => moves::join(director),
         Kind::Leave => moves::leave(director, schedule.victim),
         Kind::None => Ok(Act { ended: director.stage.now(), ..Act::default() }),

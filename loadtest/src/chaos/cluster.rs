@@ -20,10 +20,18 @@ pub(super) const FIRST_USER: u32 = 20_011;
 pub(super) struct Settings {
     /// The program.
     pub program: PathBuf,
+    /// An earlier version of it, that nodes begin with.
+    pub before: Option<PathBuf>,
+    /// Every second node begins with the program, and only the others with the earlier one.
+    pub is_mixed: bool,
     /// Whether it is a cluster.
     pub is_cluster: bool,
     /// Nodes that are asked for the cluster.
     pub seeds: usize,
+    /// Only more than half of so many nodes may serve.
+    pub majority_of: Option<usize>,
+    /// Whether channels are forgotten as soon as everybody has gone, and no webhook tells of it.
+    pub is_forgetful: bool,
     /// How long connections are closed over.
     pub drain_window: String,
 }
@@ -34,6 +42,8 @@ pub(super) struct Cluster {
     folder: PathBuf,
     settings: Settings,
     children: Vec<Option<Child>>,
+    /// Which nodes are started with the earlier program.
+    is_before: Vec<bool>,
 }
 
 impl Cluster {
@@ -43,12 +53,20 @@ impl Cluster {
     /// If the folder cannot be written.
     pub(super) fn new(folder: &Path, settings: Settings, nodes: usize) -> anyhow::Result<Self> {
         // The nodes' users may not be able to read the folder that the program was built in.
-        let program = folder.join("handbell");
-        fs::copy(&settings.program, &program)
-            .with_context(|| format!("{} cannot be copied", settings.program.display()))?;
-        let settings = Settings { program, ..settings };
+        let program = copy(&settings.program, folder.join("handbell"))?;
+        let before = settings.before.as_ref();
+        let before = before.map(|path| copy(path, folder.join("handbell-before"))).transpose()?;
+        let is_before = |node| before.is_some() && (!settings.is_mixed || node % 2 == 1);
+        let is_before = (0..nodes).map(is_before).collect();
+        let settings = Settings { program, before, ..settings };
         let children = (0..nodes).map(|_| None).collect();
-        Ok(Self { folder: folder.to_owned(), settings, children })
+        Ok(Self { folder: folder.to_owned(), settings, children, is_before })
+    }
+
+    /// From now on a node is started with the other program; true if that is the later one.
+    pub(super) fn exchange(&mut self, node: Node) -> bool {
+        self.is_before[node] = !self.is_before[node] && self.settings.before.is_some();
+        !self.is_before[node]
     }
 
     /// Starts a node that does not run.
@@ -63,7 +81,9 @@ impl Cluster {
         let log: File = OpenOptions::new().create(true).append(true).open(log)?;
         let user = FIRST_USER + u32::try_from(node)?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["leash", "--user", &user.to_string(), "--"]).arg(&self.settings.program);
+        command.args(["leash", "--user", &user.to_string(), "--"]);
+        let Settings { program, before, .. } = &self.settings;
+        command.arg(before.as_ref().filter(|_| self.is_before[node]).unwrap_or(program));
         command.arg("serve").arg("--config").arg(&file);
         // Variables such as HANDBELL__… would configure the child.
         command.env_clear().env("RUST_BACKTRACE", "1").stdin(Stdio::null());
@@ -111,26 +131,81 @@ impl Drop for Cluster {
     }
 }
 
+fn copy(program: &Path, to: PathBuf) -> anyhow::Result<PathBuf> {
+    fs::copy(program, &to).with_context(|| format!("{} cannot be copied", program.display()))?;
+    Ok(to)
+}
+
 fn configuration(node: Node, settings: &Settings) -> String {
     let (clients, admin, peers) = (plan::clients(node), plan::admin(node), plan::peers(node));
     let seeds: Vec<String> =
         (0..settings.seeds).map(|node| format!("\"{}\"", plan::peers(node))).collect();
+    let majority = settings
+        .majority_of
+        .map_or_else(String::new, |size| format!("partition_mode = \"majority\"\nsize = {size}\n"));
     let cluster = format!(
         "[cluster]\nnode_id = \"{}\"\nlisten = \"{peers}\"\nseeds = [{}]\n\
          secret = \"a-secret-of-the-chaos-runner-0123456789\"\nack = \"replicated\"\n\
-         bootstrap_after = \"2s\"\n",
+         bootstrap_after = \"2s\"\n{majority}",
         plan::id(node),
         seeds.join(", "),
     );
     let cluster = if settings.is_cluster { cluster.as_str() } else { "" };
+    let webhooks = format!(
+        "[[apps.webhooks]]\nurl = \"http://{}/\"\nallow_private_address = true\n\
+         events = [\"channel_occupied\", \"channel_vacated\", \"member_added\", \"member_removed\"]\n",
+        sink::ADDRESS,
+    );
+    let forgetful = "[history]\nseconds = 1\n";
+    let (history, webhooks) =
+        if settings.is_forgetful { (forgetful, "") } else { ("", webhooks.as_str()) };
     format!(
-        "[server]\nlisten = \"{clients}\"\n[admin]\nlisten = \"{admin}\"\n{cluster}\
+        "[server]\nlisten = \"{clients}\"\n[admin]\nlisten = \"{admin}\"\n{cluster}{history}\
          [drain]\ndelay = \"500ms\"\nwindow = \"{}\"\n\
          [[apps]]\nid = \"chaos\"\nkey = \"chaos-key\"\nsecret = \"chaos-secret\"\n\
-         limits = {{ publishes_per_second = 1000000 }}\n\
-         [[apps.webhooks]]\nurl = \"http://{}/\"\nallow_private_address = true\n\
-         events = [\"channel_occupied\", \"channel_vacated\", \"member_added\", \"member_removed\"]\n",
+         limits = {{ publishes_per_second = 1000000 }}\n{webhooks}",
         settings.drain_window,
-        sink::ADDRESS,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(majority_of: Option<usize>) -> Settings {
+        Settings {
+            program: "/bin/true".into(),
+            before: None,
+            is_mixed: false,
+            is_cluster: true,
+            seeds: 3,
+            majority_of,
+            is_forgetful: false,
+            drain_window: "1s".into(),
+        }
+    }
+
+    #[test]
+    fn nodes_begin_with_the_earlier_program_and_take_turns_with_the_other() {
+        let folder = std::env::temp_dir().join(format!("handbell-mixed-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        for (is_mixed, expected) in [(false, [true, true]), (true, [false, true])] {
+            let before = Some("/bin/true".into());
+            let settings = Settings { before, is_mixed, ..settings(None) };
+            let mut cluster = Cluster::new(&folder, settings, 2).unwrap();
+            assert_eq!(cluster.is_before, expected);
+            assert!(cluster.exchange(1), "the later one");
+            assert!(!cluster.exchange(1), "and back");
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_partition_mode_is_configured_only_if_it_is_not_the_default() {
+        assert!(!configuration(0, &settings(None)).contains("partition_mode"));
+        let text = configuration(0, &settings(Some(3)));
+        let cluster = text.split("[drain]").next().unwrap();
+        assert!(cluster.contains("[cluster]"), "{text}");
+        assert!(cluster.contains("partition_mode = \"majority\"\nsize = 3\n"), "{text}");
+    }
 }

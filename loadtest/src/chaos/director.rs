@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use serde::Deserialize;
 
-use super::backend::{self, Backend};
+use super::backend::{self, Backend, Manner};
 use super::call::{Caller, get};
 use super::cluster::{Cluster, Settings};
 use super::judge::Judge;
@@ -28,8 +28,19 @@ const WAITING_MAX: usize = 1 << 16;
 const STACK_BYTES: usize = 512 * 1024;
 /// How long an answer about a channel is waited for.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// Every so many back ends, one uses no keys.
-const UNKEYED_EVERY: u32 = 4;
+/// Of so many back ends, one uses no keys and one names no level, as stock SDKs do.
+const MANNERS: u32 = 4;
+
+/// How much is published, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// Events a second.
+    pub rate: u32,
+    /// Events of one request.
+    pub batch: u32,
+    /// Whether no back end uses keys.
+    pub is_unkeyed: bool,
+}
 
 /// The director.
 pub(super) struct Director {
@@ -43,6 +54,8 @@ pub(super) struct Director {
     pub history: Vec<(Node, Duration, Look)>,
     /// What they said last.
     pub looks: Vec<Look>,
+    /// Whether nodes that cannot reach the majority must refuse.
+    pub is_majority: bool,
     /// Subscriptions of the clients that stay.
     subscriptions: usize,
     seen: Receiver<Observation>,
@@ -54,7 +67,7 @@ impl Director {
         folder: &Path,
         settings: Settings,
         mut size: Size,
-        rate: u32,
+        load: Load,
     ) -> anyhow::Result<Self> {
         let backends = size.publishers;
         // The last publisher's streams are the director's own.
@@ -62,6 +75,7 @@ impl Director {
         let streams = size.channels * size.publishers;
         ensure!(streams <= STREAMS_MAX, "channels x (publishers + 1) may be {STREAMS_MAX} at most");
         let room = size.nodes + 1;
+        let is_majority = settings.majority_of.is_some();
         let ack = settings.is_cluster.then_some("replicated");
         let stage = Arc::new(Stage::new(Plan::new(size), room, ack));
         let mut cluster = Cluster::new(folder, settings, room)?;
@@ -79,15 +93,18 @@ impl Director {
         for tab in tabs {
             spawn(&stage, &out, move |stage, out| tab::run(&tab, stage, out))?;
         }
-        let every = Duration::from_secs(1) * backends / rate.max(1);
+        let every = Duration::from_secs(1) * backends * load.batch / load.rate.max(1);
         for number in 0..backends {
-            let is_keyed = number % UNKEYED_EVERY != UNKEYED_EVERY - 1;
-            let backend = Backend { number, every, is_keyed };
+            let rest = number % MANNERS;
+            let is_keyed = rest != MANNERS - 1 && !load.is_unkeyed;
+            let manner = Manner { is_keyed, is_named: rest != MANNERS - 2 };
+            let backend = Backend { number, every, batch: load.batch, manner };
             spawn(&stage, &out, move |stage, out| backend::run(backend, stage, out))?;
         }
         let judge = Judge::new(size.publishers);
         let looks = vec![Look::default(); room];
-        Ok(Self { stage, cluster, judge, history: Vec::new(), looks, subscriptions, seen })
+        let history = Vec::new();
+        Ok(Self { stage, cluster, judge, history, looks, is_majority, subscriptions, seen })
     }
 
     /// Lets time pass, and listens.

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::observation::{Closed, Connection, Failure, Node, Observation, Outcome, Published};
+use super::observation::{
+    Closed, Connection, Failure, Look, Node, Observation, Outcome, Published,
+};
+use super::plan;
 
 pub mod deliveries;
 pub mod presence;
@@ -23,6 +26,33 @@ pub struct Terms {
     pub is_planned: bool,
     /// The network was cut: who was on the other side may lack what nobody acknowledged.
     pub is_cut: bool,
+    /// A node may have had nobody else in its view: then it acknowledges as `sequenced`, and says
+    /// so, unless another level was asked for by name.
+    pub may_be_alone: bool,
+}
+
+/// A time in which nodes could not reach the majority.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// The nodes on the smaller side.
+    pub minority: Vec<Node>,
+    /// When it began.
+    pub from: Duration,
+    /// When it was over.
+    pub until: Duration,
+}
+
+impl Cut {
+    /// After so long, whoever cannot reach the majority has stopped.
+    pub const FENCED_AFTER: Duration = Duration::from_secs(2);
+
+    /// Whether a publish was over while its node had to refuse it.
+    #[must_use]
+    pub fn covers(&self, published: &Published) -> bool {
+        let fenced = self.from + Self::FENCED_AFTER..self.until;
+        let is_there = published.node.is_some_and(|node| self.minority.contains(&node));
+        is_there && fenced.contains(&published.done_at)
+    }
 }
 
 /// Everything that is known.
@@ -38,6 +68,9 @@ pub struct Judge {
     /// Connections that have ended since the last verdict, and where they were.
     closed: Vec<(Closed, Node)>,
     published: Vec<Published>,
+    cut: Option<Cut>,
+    /// By node and life of it: messages that it could not read.
+    unreadable: BTreeMap<(Node, String), u64>,
     faults: Verdict,
 }
 
@@ -52,6 +85,8 @@ impl Judge {
             open: BTreeMap::new(),
             closed: Vec::new(),
             published: Vec::new(),
+            cut: None,
+            unreadable: BTreeMap::new(),
             faults: Verdict::default(),
         }
     }
@@ -92,8 +127,17 @@ impl Judge {
                 self.published.push(published);
             }
             Observation::Hooks(hooks) => hooks.iter().for_each(|hook| self.webhooks.take(hook)),
-            Observation::Looked(..) => {}
+            Observation::Looked(node, _, look) => self.look(node, &look),
         }
+    }
+
+    fn look(&mut self, node: Node, look: &Look) {
+        let Some(status) = &look.status else { return };
+        let life = (node, status.node.incarnation.to_string());
+        let known = self.unreadable.entry(life).or_default();
+        let count = status.unreadable_messages.saturating_sub(*known);
+        *known += count;
+        self.faults.add(Fault::Unreadable, count, || format!("{count} at {}", plan::id(node)));
     }
 
     /// The connections to a node.
@@ -113,6 +157,11 @@ impl Judge {
         self.closed.iter().filter(|(closed, _)| !closed.is_ours)
     }
 
+    /// Nodes could not reach the majority, without which nothing may be acknowledged.
+    pub fn cut(&mut self, cut: Cut) {
+        self.cut = Some(cut);
+    }
+
     /// Notes what was found out elsewhere.
     pub fn note(&mut self, fault: Fault, what: String) {
         self.faults.add(fault, 1, || what);
@@ -129,8 +178,14 @@ impl Judge {
     pub fn verdict(&mut self, terms: Terms) -> Verdict {
         let mut verdict = std::mem::take(&mut self.faults);
         self.deliveries.judge(terms, &mut verdict);
+        let cut = self.cut.take();
         for published in std::mem::take(&mut self.published) {
             judge_publish(&published, terms, &mut verdict);
+            if published.outcome != Outcome::Failed
+                && cut.as_ref().is_some_and(|cut| cut.covers(&published))
+            {
+                verdict.add(Fault::Minority, 1, || describe(&published));
+            }
         }
         for (closed, _) in self.closed().copied().collect::<Vec<_>>() {
             let code = closed.code.map_or_else(|| "none".into(), |code| code.to_string());
@@ -142,13 +197,12 @@ impl Judge {
 }
 
 fn judge_publish(published: &Published, terms: Terms, verdict: &mut Verdict) {
-    let Published { mark, outcome, is_keyed, failures, sent_at, done_at } = published;
-    let what = || {
-        let waited = done_at.saturating_sub(*sent_at);
-        format!("{mark:?} sent at {sent_at:.3?}, over after {waited:.3?}: {failures:?}")
-    };
+    let Published { outcome, is_keyed, failures, .. } = published;
+    let what = || describe(published);
     match outcome {
         Outcome::Acknowledged => verdict.acknowledged += 1,
+        Outcome::Lowered if terms.may_be_alone => verdict.allowed_downgrades += 1,
+        Outcome::Lowered => verdict.add(Fault::Downgraded, 1, what),
         Outcome::Downgraded => verdict.add(Fault::Downgraded, 1, what),
         Outcome::Failed if *is_keyed => verdict.add(Fault::Unacknowledged, 1, what),
         Outcome::Failed => verdict.unkeyed_failed += 1,
@@ -162,6 +216,15 @@ fn judge_publish(published: &Published, terms: Terms, verdict: &mut Verdict) {
             verdict.add(Fault::Failed, 1, what);
         }
     }
+}
+
+fn describe(published: &Published) -> String {
+    let Published { mark, outcome, failures, sent_at, done_at, node, .. } = published;
+    let waited = done_at.saturating_sub(*sent_at);
+    let node = node.map_or_else(|| "no node".into(), plan::id);
+    format!(
+        "{mark:?} sent at {sent_at:.3?}, {outcome:?} after {waited:.3?} at {node}: {failures:?}"
+    )
 }
 
 /// The largest part of the connections that end within so long.

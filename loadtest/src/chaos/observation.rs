@@ -77,6 +77,8 @@ pub struct Published {
     pub done_at: Duration,
     /// How it ended.
     pub outcome: Outcome,
+    /// The node that was asked last; none if there was none to ask.
+    pub node: Option<Node>,
     /// Whether it had a key and was tried again.
     pub is_keyed: bool,
     /// Attempts that failed, and how.
@@ -90,6 +92,8 @@ pub enum Outcome {
     Acknowledged,
     /// Acknowledged, at another level than the one that was asked for.
     Downgraded,
+    /// Acknowledged, at less than nodes of a cluster reach by themselves; no level was asked for.
+    Lowered,
     /// Not acknowledged.
     Failed,
 }
@@ -145,6 +149,12 @@ pub struct Status {
     pub view: View,
     /// Its links.
     pub links: Vec<Link>,
+    /// Channels that it owns.
+    pub channels_owned: u64,
+    /// Channels of others that it keeps copies of.
+    pub copies: u64,
+    /// Messages of others that it could not read, in this life.
+    pub unreadable_messages: u64,
 }
 
 /// The serving nodes, as one node sees them.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::judge::Terms;
+use super::judge::{Cut, Terms};
 use super::observation::Node;
 
 /// Seeds of the smoke run: with three nodes they draw faults of different kinds.
@@ -61,6 +61,8 @@ pub enum Kind {
     Reset,
     /// All nodes are restarted in turn (SIGTERM).
     Rolling,
+    /// All nodes are restarted in turn (SIGTERM) with the other of two programs.
+    Upgrade,
     /// A further node joins.
     Join,
     /// A node leaves (SIGTERM).
@@ -92,12 +94,17 @@ impl Kind {
         }
     }
 
-    /// How a schedule with it is judged.
+    /// How a schedule with it is judged in a cluster of so many nodes.
     #[must_use]
-    pub const fn terms(self) -> Terms {
+    pub const fn terms(self, nodes: usize) -> Terms {
+        let takes_none_away = matches!(self, Self::None | Self::Join | Self::Reset);
         Terms {
-            is_planned: matches!(self, Self::Rolling | Self::Join | Self::Leave | Self::None),
+            is_planned: matches!(
+                self,
+                Self::Rolling | Self::Upgrade | Self::Join | Self::Leave | Self::None
+            ),
             is_cut: matches!(self, Self::Partition | Self::DropOneWay),
+            may_be_alone: matches!(self, Self::Partition) || nodes <= 2 && !takes_none_away,
         }
     }
 }
@@ -139,6 +146,13 @@ impl Schedule {
         };
         Self { seed, kind, victim, other, lead, lasts, times }
     }
+
+    /// The same, with cuts that last well after those without a majority have stopped.
+    #[must_use]
+    pub fn fenced(self) -> Self {
+        let is_cut = self.kind == Kind::Partition;
+        Self { lasts: self.lasts + if is_cut { Cut::FENCED_AFTER } else { Duration::ZERO }, ..self }
+    }
 }
 
 impl fmt::Display for Schedule {
@@ -153,6 +167,7 @@ impl fmt::Display for Schedule {
             Kind::Partition => write!(f, "partition of node-{victim} for {lasts:.1?}"),
             Kind::Reset => write!(f, "reset node-{victim} <-> node-{other} for {lasts:.1?}"),
             Kind::Rolling => write!(f, "rolling restart"),
+            Kind::Upgrade => write!(f, "rolling restart with the other program"),
             Kind::Join => write!(f, "join of a node"),
             Kind::Leave => write!(f, "leave of node-{victim}"),
             Kind::Flap => write!(f, "flap of node-{victim}, {times} times {lasts:.1?}"),
@@ -186,6 +201,16 @@ mod tests {
             assert_eq!(victims, (0..nodes).collect());
             assert!(drawn.iter().all(|s| s.other < nodes && (nodes == 1 || s.other != s.victim)));
         }
+    }
+
+    #[test]
+    fn a_node_can_be_alone_behind_a_cut_or_when_the_only_other_one_is_away() {
+        let alone = |kind: Kind, nodes| kind.terms(nodes).may_be_alone;
+        assert!(alone(Kind::Partition, 3) && alone(Kind::Partition, 5));
+        for kind in [Kind::Kill, Kind::Stop, Kind::Rolling, Kind::Leave, Kind::Flap] {
+            assert!(alone(kind, 2) && !alone(kind, 3), "{kind:?}");
+        }
+        assert!(!alone(Kind::Join, 2) && !alone(Kind::None, 2));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) struct Stage {
     pub plan: Plan,
     /// The app.
     pub app: Credentials,
-    /// The acknowledgement that every publish asks for, if it does.
+    /// The acknowledgement that publishes ask for or, if they name none, expect of a cluster.
     pub ack: Option<&'static str>,
     began: Instant,
     ready: Vec<AtomicBool>,
@@ -32,6 +32,13 @@ pub(super) struct Stage {
     pub is_over: AtomicBool,
 }
 
+/// The app that the nodes are configured with.
+#[must_use]
+pub(super) fn app() -> Credentials {
+    let (app_id, key) = ("chaos".into(), "chaos-key".into());
+    Credentials { app_id, key, secret: Secret::new("chaos-secret") }
+}
+
 impl Stage {
     /// A quiet stage with room for so many nodes.
     #[must_use]
@@ -39,11 +46,7 @@ impl Stage {
         let flags = || (0..nodes).map(|_| AtomicBool::new(false)).collect();
         Self {
             plan,
-            app: Credentials {
-                app_id: "chaos".into(),
-                key: "chaos-key".into(),
-                secret: Secret::new("chaos-secret"),
-            },
+            app: app(),
             ack,
             began: Instant::now(),
             ready: flags(),

@@ -10,7 +10,7 @@ use crate::report::table::{align, number};
 use crate::report::{Figure, Machine, median};
 
 /// The sums that the table always shows.
-const COLUMNS: [(&str, &[Fault]); 8] = [
+const COLUMNS: [(&str, &[Fault]); 9] = [
     ("lost", &[Fault::Lost]),
     ("duplicated", &[Fault::Duplicated]),
     ("reordered", &[Fault::Reordered]),
@@ -18,6 +18,7 @@ const COLUMNS: [(&str, &[Fault]); 8] = [
     ("ghosts", &[Fault::Ghost]),
     ("missing", &[Fault::Missing]),
     ("hung", &[Fault::Hung]),
+    ("downgraded", &[Fault::Downgraded]),
     ("webhooks wrong", &[Fault::WebhookRepeated, Fault::WebhookWrong]),
 ];
 
@@ -112,6 +113,8 @@ impl Summary {
             rows.push(vec![format!("{fault:?}").to_lowercase(), count.to_string()]);
         }
         rows.push(vec!["gaps allowed behind a cut".into(), totals.allowed_gaps.to_string()]);
+        let alone = totals.allowed_downgrades.to_string();
+        rows.push(vec!["sequenced only, by a node that could be alone".into(), alone]);
         rows.push(vec!["failed without a key".into(), totals.unkeyed_failed.to_string()]);
         if self.failovers > 0 {
             let (p50, p99) = (number(self.failover_p50_ms), number(self.failover_p99_ms));

@@ -25,14 +25,16 @@ use crate::frame::{CLOSE, Frame, TEXT, masked};
 use crate::mark::Mark;
 use crate::subscriber::{Subscriber, answer};
 
+mod asks;
+
+use asks::Asks;
+
 /// How long a node may take for one step of an opening.
 const STEP_MAX: Duration = Duration::from_secs(2);
 /// How long a tab reads before it looks up.
 const READ_MAX: Duration = Duration::from_millis(50);
 /// How long a tab waits after a connect that failed.
 const RETRY: Duration = Duration::from_millis(50);
-/// How long it waits after a subscription that was refused.
-const RESUBSCRIBE: Duration = Duration::from_millis(250);
 /// More than any frame of the load.
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -77,8 +79,7 @@ struct Live<'a> {
     socket: Subscriber,
     /// Whether it is subscribed, or asked to be.
     is_subscribed: bool,
-    /// A subscription that was refused, and when to try again.
-    refused: Option<(Channel, Instant)>,
+    asks: Asks,
     code: Option<u16>,
 }
 
@@ -109,7 +110,7 @@ impl<'a> Live<'a> {
             socket_id,
             socket,
             is_subscribed: false,
-            refused: None,
+            asks: Asks::default(),
             code: None,
         })
     }
@@ -133,10 +134,10 @@ impl<'a> Live<'a> {
             if self.stage.is_over() || is_away && self.stage.homing() != homing {
                 return Ok(true);
             }
-            let now = Instant::now();
-            if let Some((channel, _)) = self.refused.take_if(|(_, due)| *due <= now) {
+            for channel in self.asks.due(self.stage.now()) {
                 self.ask(channel)?;
             }
+            let now = Instant::now();
             let is_churning = self.stage.is_churning.load(SeqCst);
             if self.tab.is_churner && is_churning && now >= next_change {
                 next_change = now + draw.time(300, 900);
@@ -165,8 +166,7 @@ impl<'a> Live<'a> {
         let observation = match heard {
             Heard::Nothing => return Ok(()),
             Heard::Event(channel, mark) => Observation::Received(connection, channel, mark, at),
-            // A churner may have left before it was let in.
-            Heard::Subscribed(..) if !self.is_subscribed => return Ok(()),
+            Heard::Subscribed(channel, _) if !self.asks.admitted(channel) => return Ok(()),
             Heard::Subscribed(channel, members) => {
                 let user: Arc<str> = self.tab.user.as_str().into();
                 let presence = members.map(|members| (user, members));
@@ -176,7 +176,7 @@ impl<'a> Live<'a> {
                 Observation::Member(connection, channel, user, is_added)
             }
             Heard::Refused(channel, why) => {
-                self.refused = Some((channel, Instant::now() + RESUBSCRIBE));
+                self.asks.refused(channel, at);
                 Observation::Refused(why)
             }
             Heard::Close(code) => {
@@ -197,6 +197,7 @@ impl<'a> Live<'a> {
         self.is_subscribed = false;
         let tab = self.tab;
         for &channel in &tab.channels {
+            self.asks.leave(channel);
             let left = Observation::Left(self.connection, channel, self.stage.now());
             self.out.send(left)?;
             let data = json!({ "channel": self.stage.plan.name(channel) });
@@ -205,7 +206,8 @@ impl<'a> Live<'a> {
         Ok(())
     }
 
-    fn ask(&self, channel: Channel) -> anyhow::Result<()> {
+    fn ask(&mut self, channel: Channel) -> anyhow::Result<()> {
+        self.asks.ask(channel);
         let Stage { plan, app, .. } = self.stage;
         let name = plan.name(channel);
         let mut data = json!({ "channel": name });

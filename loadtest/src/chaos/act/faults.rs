@@ -5,15 +5,14 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::super::backend::{reached, request};
-use super::super::call::Caller;
 use super::super::director::Director;
+use super::super::judge::Cut;
 use super::super::judge::verdict::Fault;
-use super::super::observation::{Channel, Failure, Node, Observation, Outcome, Published};
+use super::super::observation::{Channel, Node, Outcome, Published};
 use super::super::schedule::{Kind, Schedule};
 use super::super::{network, plan, watch};
+use super::probe::Probe;
 use super::{Act, SETTLE_MAX, milliseconds, watched};
-use crate::mark::Mark;
 use crate::process;
 
 /// How often memory is looked at while a node is stopped.
@@ -24,6 +23,11 @@ const NOTICE_MAX: Duration = Duration::from_secs(5);
 const PROBE_MAX: Duration = Duration::from_secs(3);
 /// How long such a publish is waited for.
 const PROBE_PATIENCE: Duration = Duration::from_millis(500);
+/// The pause between two of them.
+const PROBE_EVERY: Duration = Duration::from_millis(20);
+/// How long a publish through a node without the majority is waited for: an answer that is merely
+/// late must be seen.
+const MINORITY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Kills a node, or the owner of the first hot channel.
 pub(super) fn kill(director: &mut Director, schedule: &Schedule) -> anyhow::Result<Act> {
@@ -114,25 +118,10 @@ fn incarnation(director: &Director, node: Node) -> Value {
 /// Publishes through a node that has just gone on, until it belongs to the cluster again. What it
 /// acknowledges while it is still its old self, which the others have given up, is a zombie's word.
 fn probe(director: &mut Director, victim: Node, old: &Value, act: &mut Act) {
-    let plan = &director.stage.plan;
-    let (channel, publisher) = (plan.hot.start, plan.size.publishers - 1);
-    let stream = channel * plan.size.publishers + publisher;
-    let name = plan.name(channel).to_owned();
-    let mut caller = Caller::new(plan::clients(victim));
+    let mut probe = Probe::new(director, victim, (true, PROBE_PATIENCE));
     let (began, mut refused) = (director.stage.now(), 0_u32);
     loop {
-        let sent_at = director.stage.now();
-        let number = u32::try_from(sent_at.as_millis()).unwrap_or(u32::MAX);
-        let mark = Mark { stream, number };
-        let request = request(&director.stage, mark, &name, false);
-        let answer = caller.call(&request, PROBE_PATIENCE, || false);
-        let done_at = director.stage.now();
-        let is_ok = |answer: &super::super::call::Answer| answer.status() == 200;
-        let outcome = answer.as_ref().ok().filter(|answer| is_ok(answer));
-        let outcome = outcome.map_or(Outcome::Failed, |answer| reached(&director.stage, answer));
-        let (is_keyed, failures): (_, Vec<Failure>) = (false, Vec::new());
-        let published = Published { mark, sent_at, done_at, outcome, is_keyed, failures };
-        director.judge.take(Observation::Published(published));
+        let Published { mark, done_at, outcome, .. } = probe.publish(director);
         let status = watch::look(victim).status;
         let is_old = status.is_some_and(|status| status.node.incarnation == *old);
         if outcome == Outcome::Acknowledged && is_old {
@@ -146,9 +135,33 @@ fn probe(director: &mut Director, victim: Node, old: &Value, act: &mut Act) {
         if is_back || director.stage.now() > began + PROBE_MAX {
             break;
         }
-        director.pump(Duration::from_millis(20));
+        director.pump(PROBE_EVERY);
     }
     act.figure("publishes that the woken node refused", f64::from(refused));
+}
+
+/// Publishes through a node that is cut off from the majority. It names no level: one that is alone
+/// refuses `replicated` anyway.
+fn probe_minority(
+    director: &mut Director,
+    victim: Node,
+    lasts: Duration,
+    act: &mut Act,
+) -> anyhow::Result<()> {
+    let mut probe = Probe::new(director, victim, (false, MINORITY_PATIENCE));
+    let (from, mut refused) = (director.stage.now(), 0_u32);
+    while director.stage.now() < from + lasts {
+        let published = probe.publish(director);
+        let is_late = published.sent_at > from + Cut::FENCED_AFTER;
+        refused += u32::from(is_late && published.outcome == Outcome::Failed);
+        director.pump(PROBE_EVERY);
+    }
+    let until = director.stage.now();
+    director.judge.cut(Cut { minority: vec![victim], from, until });
+    act.figure("publishes that the minority refused", f64::from(refused));
+    let clients = director.judge.connections(victim).len();
+    act.figure("connections that the minority kept", f64::from(u32::try_from(clients)?));
+    Ok(())
 }
 
 /// Loses packets or resets connections, and heals.
@@ -166,7 +179,11 @@ pub(super) fn cut(director: &mut Director, schedule: &Schedule) -> anyhow::Resul
             }
         }
     }
-    director.pump(lasts);
+    if kind == Kind::Partition && director.is_majority {
+        probe_minority(director, victim, lasts, &mut act)?;
+    } else {
+        director.pump(lasts);
+    }
     let packets = network::heal()?;
     act.ended = director.stage.now();
     act.seen.push(format!("{packets} packets met it"));

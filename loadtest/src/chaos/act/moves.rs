@@ -9,6 +9,7 @@ use super::super::judge::largest_wave;
 use super::super::judge::verdict::Fault;
 use super::super::observation::{Channel, Node};
 use super::super::plan;
+use super::super::schedule::Kind;
 use super::{Act, SETTLE_MAX};
 
 /// The code with which a client is sent to another node.
@@ -16,13 +17,17 @@ const GO_ELSEWHERE: Option<u16> = Some(4200);
 /// Closes are counted over so long.
 const WAVE: Duration = Duration::from_millis(250);
 
-/// Restarts all nodes, one after the other.
-pub(super) fn rolling(director: &mut Director) -> anyhow::Result<Act> {
+/// Restarts all nodes, one after the other; in an upgrade, with the other program.
+pub(super) fn rolling(director: &mut Director, kind: Kind) -> anyhow::Result<Act> {
     let mut act = Act::default();
     for node in director.cluster.running() {
         terminate(director, node, &mut act)?;
         if director.stage.ack.is_none() {
             director.judge.webhooks.forget();
+        }
+        if kind == Kind::Upgrade {
+            let is_later = director.cluster.exchange(node);
+            act.seen.push(if is_later { "upgraded".into() } else { "rolled back".into() });
         }
         director.cluster.start(node)?;
         if !director.until(SETTLE_MAX, |director| director.is_agreed()) {

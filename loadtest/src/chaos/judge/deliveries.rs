@@ -56,6 +56,8 @@ impl Deliveries {
 
     pub(super) fn subscribe(&mut self, subscribed: &Subscribed) {
         let Subscribed { connection, channel, at, .. } = *subscribed;
+        // What it was told before is over: events belong to the last subscription.
+        self.leave(connection, channel, at);
         self.current.insert((connection, channel), at);
         let subscription =
             Subscription { since: at, until: None, got: Vec::new(), seen: HashSet::new() };
@@ -199,8 +201,8 @@ fn judge_holes(
         let what = || format!("{mark:?} sent at {sent_at:.3?}, not on {connection:#x}");
         match outcome {
             Outcome::Acknowledged => verdict.add(Fault::Lost, 1, what),
-            Outcome::Downgraded | Outcome::Failed if terms.is_cut => verdict.allowed_gaps += 1,
-            Outcome::Downgraded | Outcome::Failed => verdict.add(Fault::Gap, 1, what),
+            _ if terms.is_cut => verdict.allowed_gaps += 1,
+            _ => verdict.add(Fault::Gap, 1, what),
         }
     }
 }

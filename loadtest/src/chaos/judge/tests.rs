@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::super::observation::{Hook, Subscribed};
+use super::super::observation::{Hook, Member, Status, Subscribed};
 use super::*;
 use crate::mark::Mark;
 
 const A: Connection = 1;
 const B: Connection = 2;
 const CHANNEL: u32 = 3;
-const PLANNED: Terms = Terms { is_planned: true, is_cut: false };
-const CUT: Terms = Terms { is_planned: false, is_cut: true };
+const PLANNED: Terms = Terms { is_planned: true, is_cut: false, may_be_alone: false };
+const CUT: Terms = Terms { is_planned: false, is_cut: true, may_be_alone: true };
 
 fn at(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -49,7 +49,8 @@ fn close(judge: &mut Judge, connection: Connection, code: Option<u16>, ms: u64) 
 
 fn published(mark: Mark, outcome: Outcome) -> Published {
     let (sent_at, done_at) = (at(10), at(20));
-    Published { mark, sent_at, done_at, outcome, is_keyed: true, failures: Vec::new() }
+    let (node, failures) = (Some(0), Vec::new());
+    Published { mark, sent_at, done_at, outcome, node, is_keyed: true, failures }
 }
 
 fn acknowledge(judge: &mut Judge, marks: &[Mark]) {
@@ -147,6 +148,26 @@ fn a_new_connection_may_get_what_the_old_one_had() {
 }
 
 #[test]
+fn who_is_let_in_again_without_having_left_is_there_from_the_last_time() {
+    let mut judge = judge(&[A]);
+    subscribe(&mut judge, A, 5);
+    acknowledge(&mut judge, &[mark(0, 0)]);
+    receive(&mut judge, A, &[mark(0, 0)]);
+    assert_eq!(faults(&mut judge, Terms::default()), []);
+    acknowledge(&mut judge, &[mark(0, 1)]);
+    assert_eq!(faults(&mut judge, Terms::default()), [(Fault::Lost, 1)], "once");
+}
+
+#[test]
+fn who_has_left_misses_nothing() {
+    let mut judge = judge(&[A]);
+    subscribe(&mut judge, A, 2);
+    judge.take(Observation::Left(A, CHANNEL, at(5)));
+    acknowledge(&mut judge, &[mark(0, 0)]);
+    assert_eq!(faults(&mut judge, Terms::default()), []);
+}
+
+#[test]
 fn a_publishers_order_is_kept() {
     let mut judge = judge(&[A]);
     acknowledge(&mut judge, &[mark(0, 0), mark(0, 1)]);
@@ -201,6 +222,58 @@ fn publishes_that_fail_are_told_apart() {
     let expected =
         [(Fault::Hung, 1), (Fault::Downgraded, 1), (Fault::Unacknowledged, 1), (Fault::Failed, 3)];
     assert_eq!(verdict.faults.into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_level_that_nobody_named_may_be_lower_where_a_node_may_be_alone() {
+    let lowered = published(mark(0, 0), Outcome::Lowered);
+    for (terms, expected) in [(PLANNED, vec![(Fault::Downgraded, 1)]), (CUT, vec![])] {
+        let mut judge = judge(&[]);
+        judge.take(Observation::Published(lowered.clone()));
+        let verdict = judge.verdict(terms);
+        assert_eq!(verdict.allowed_downgrades, u64::from(terms.may_be_alone));
+        assert_eq!(verdict.acknowledged, 0, "it is not what a cluster promises");
+        assert_eq!(verdict.faults.into_iter().collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn a_level_that_was_named_is_met_everywhere() {
+    let mut judge = judge(&[]);
+    judge.take(Observation::Published(published(mark(0, 0), Outcome::Downgraded)));
+    assert_eq!(faults(&mut judge, CUT), [(Fault::Downgraded, 1)]);
+}
+
+/// Node 0 is cut off from 1 s to 5 s: what is wrong with a publish that was over then?
+fn cut_off(done_at: u64, node: Node, outcome: Outcome) -> Vec<(Fault, u64)> {
+    let mut judge = judge(&[]);
+    judge.cut(Cut { minority: vec![0], from: at(1_000), until: at(5_000) });
+    let (done_at, node) = (at(done_at), Some(node));
+    let answered = Published { done_at, node, ..published(mark(0, 0), outcome) };
+    judge.take(Observation::Published(answered));
+    faults(&mut judge, Terms { is_cut: true, ..Terms::default() })
+}
+
+#[test]
+fn two_seconds_after_a_cut_the_minority_acknowledges_nothing() {
+    for outcome in [Outcome::Acknowledged, Outcome::Downgraded, Outcome::Lowered] {
+        assert!(cut_off(3_001, 0, outcome).contains(&(Fault::Minority, 1)), "{outcome:?}");
+    }
+    assert_eq!(cut_off(2_999, 0, Outcome::Acknowledged), [], "it may not know yet");
+    assert_eq!(cut_off(3_001, 1, Outcome::Acknowledged), [], "the majority");
+    assert_eq!(cut_off(5_001, 0, Outcome::Acknowledged), [], "it is whole again");
+    assert!(!cut_off(3_001, 0, Outcome::Failed).contains(&(Fault::Minority, 1)), "refused");
+}
+
+#[test]
+fn messages_that_a_node_cannot_read_are_counted_in_each_of_its_lives() {
+    let mut judge = judge(&[]);
+    for (incarnation, unreadable_messages) in [(1, 0), (1, 2), (1, 2), (2, 1)] {
+        let node = Member { id: "node-1".into(), incarnation: incarnation.into() };
+        let status = Some(Status { node, unreadable_messages, ..Status::default() }.into());
+        judge.take(Observation::Looked(0, at(0), Look { is_ready: Some(true), status }));
+    }
+    assert_eq!(faults(&mut judge, PLANNED), [(Fault::Unreadable, 3)]);
 }
 
 #[test]

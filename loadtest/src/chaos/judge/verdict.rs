@@ -29,8 +29,11 @@ pub enum Fault {
     Flicker,
     /// A publish had no answer for five seconds.
     Hung,
-    /// A publish was acknowledged at another level than the one that was asked for.
+    /// A publish was acknowledged at another level than the one that was asked for; or, if none
+    /// was, at less than `replicated` though no node could be alone.
     Downgraded,
+    /// A node that was cut off from the majority acknowledged a publish.
+    Minority,
     /// A publish was not acknowledged in ten seconds by any node.
     Unacknowledged,
     /// An attempt to publish failed though nothing was broken.
@@ -41,6 +44,8 @@ pub enum Fault {
     NewEpoch,
     /// A node that had been stopped acknowledged a publish before it belonged to the cluster again.
     Zombie,
+    /// A node could not read messages of another one.
+    Unreadable,
     /// The nodes did not agree again, or not in time.
     Unsettled,
     /// A webhook said the same twice under different ids, or different things under one.
@@ -68,6 +73,9 @@ pub struct Verdict {
     pub examples: Vec<String>,
     /// Gaps on the other side of a cut, of events that nobody was promised: they are allowed.
     pub allowed_gaps: u64,
+    /// Publishes without a level that a node which could be alone acknowledged at less than
+    /// `replicated`: they are allowed.
+    pub allowed_downgrades: u64,
 }
 
 impl Verdict {
@@ -101,6 +109,7 @@ impl Verdict {
         self.delivered += other.delivered;
         self.unkeyed_failed += other.unkeyed_failed;
         self.allowed_gaps += other.allowed_gaps;
+        self.allowed_downgrades += other.allowed_downgrades;
         for (map, more) in [(&mut self.failures, &other.failures), (&mut self.codes, &other.codes)]
         {
             for (name, count) in more {

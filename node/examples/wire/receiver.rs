@@ -1,0 +1,157 @@
+//! The node with the subscribers: connections of its relay, whose other ends are read here. What the
+//! reading ends use is not counted; what the relay uses to write to them is.
+
+use std::future::poll_fn;
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use handbell::outbox::{Outbox, Writer};
+use handbell::random;
+use handbell::server::Server;
+use proto::SocketId;
+use proto::app::Limits;
+use proto::channel::{Joined, Role};
+use proto::wire::Wire;
+use tokio::task::block_in_place;
+
+use super::part::{self, Part};
+use super::usage::{STAMP_BYTES, age_micros, cpu_micros, percentile, uncounted};
+use super::{Order, Received, stream};
+
+/// Connections that the channels are shared out over.
+const CONNECTIONS: usize = 4;
+
+/// Messages that may wait for whoever keeps the ages.
+const WAITING_MAX: usize = 1_024;
+
+/// Where it is told how old events are, in µs.
+pub(super) type Ages = SyncSender<ToKeeper>;
+
+/// What the keeper of the ages is told.
+pub(super) enum ToKeeper {
+    /// Some events' ages.
+    Found(Vec<u32>),
+    /// Give out all that there are, and begin anew.
+    Take(SyncSender<Vec<u32>>),
+}
+
+/// Subscribes, counts and tells.
+pub(super) async fn run(part: &Part, stream: SocketAddr) -> anyhow::Result<()> {
+    let (ages, arrived) = (keep()?, Arc::default());
+    stream::serve(stream, &ages, &arrived)?;
+    let node = part.join().await?;
+    let server = Arc::clone(node.server());
+    let mut cpu = 0.0;
+    while let Some(order) = block_in_place(part::next)? {
+        match order {
+            Order::Join(channels) => {
+                part::answer(&join(&server, &channels, (&ages, &arrived)).await?)?
+            }
+            Order::Begin => {
+                take(&ages)?;
+                cpu = cpu_micros();
+                part::answer(&())?;
+            }
+            Order::End => {
+                let cpu_micros = cpu_micros() - cpu;
+                let mut ages = take(&ages)?;
+                ages.sort_unstable();
+                let (p50_micros, p99_micros) = (percentile(&ages, 50), percentile(&ages, 99));
+                let events = ages.len() as u64;
+                part::answer(&Received { events, cpu_micros, p50_micros, p99_micros })?;
+            }
+            Order::Run(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Keeps ages on a thread of its own.
+fn keep() -> anyhow::Result<Ages> {
+    let (ages, told) = sync_channel(WAITING_MAX);
+    uncounted(move || {
+        let mut all = Vec::new();
+        for message in told {
+            match message {
+                ToKeeper::Found(found) => all.extend(found),
+                // Whoever asked waits for it.
+                ToKeeper::Take(to) => drop(to.send(std::mem::take(&mut all))),
+            }
+        }
+    })?;
+    Ok(ages)
+}
+
+fn take(ages: &Ages) -> anyhow::Result<Vec<u32>> {
+    let (to, all) = sync_channel(1);
+    ages.send(ToKeeper::Take(to))?;
+    Ok(all.recv()?)
+}
+
+async fn join(
+    server: &Server,
+    channels: &[String],
+    to: (&Ages, &Arc<AtomicU64>),
+) -> anyhow::Result<usize> {
+    let mut sockets = Vec::new();
+    for _ in 0..CONNECTIONS {
+        sockets.push(connect(server, to).await?);
+    }
+    for (number, channel) in channels.iter().enumerate() {
+        let (socket, role) = (sockets[number % CONNECTIONS], Role::Subscriber(None));
+        let joined = Joined { socket, role };
+        server.relay.join(part::key(channel)?, joined).await?;
+    }
+    Ok(channels.len())
+}
+
+/// A connection as a door makes it, and a thread that reads its other end.
+async fn connect(
+    server: &Server,
+    (ages, arrived): (&Ages, &Arc<AtomicU64>),
+) -> anyhow::Result<SocketId> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let client = TcpStream::connect(listener.local_addr()?)?;
+    let (stream, _) = listener.accept()?;
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    let (reading, writing) = tokio::net::TcpStream::from_std(stream)?.into_split();
+    let limits = Limits { outbox_events: 1 << 17, outbox_bytes: 1 << 26, ..Limits::default() };
+    let outbox = Arc::new(Outbox::new(Writer::Plain(writing), &limits));
+    let socket = SocketId::from_random(random::bits());
+    server.relay.attach(socket, Arc::clone(&outbox), Wire::Pusher).await;
+    tokio::spawn(async move {
+        let _reading = reading;
+        // What the socket does not take at once leaves from here.
+        while poll_fn(|context| outbox.poll_signal(context)).await.is_ok() {}
+    });
+    let (ages, arrived) = (ages.clone(), Arc::clone(arrived));
+    uncounted(move || drop(read(client, &ages, &arrived)))?;
+    Ok(socket)
+}
+
+/// Finds the stamps in what arrives.
+fn read(mut client: TcpStream, ages: &Ages, arrived: &AtomicU64) -> anyhow::Result<()> {
+    let (mut buffer, mut kept) = (vec![0; 1 << 16], 0);
+    let mut found = Vec::new();
+    loop {
+        let count = client.read(&mut buffer[kept..])?;
+        anyhow::ensure!(count > 0, "the relay closed a connection");
+        let filled = kept + count;
+        let mut place = 0;
+        while let Some(at) = buffer[place..filled].iter().position(|&byte| byte == b'@')
+            && place + at + STAMP_BYTES <= filled
+        {
+            place += at + STAMP_BYTES;
+            found.extend(age_micros(&buffer[place - STAMP_BYTES..place]));
+        }
+        arrived.fetch_add(found.len() as u64, Relaxed);
+        ages.send(ToKeeper::Found(std::mem::take(&mut found)))?;
+        let rest = place.max(filled.saturating_sub(STAMP_BYTES - 1));
+        buffer.copy_within(rest..filled, 0);
+        kept = filled - rest;
+    }
+}
