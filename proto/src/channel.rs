@@ -25,8 +25,8 @@ mod settings;
 mod takeover;
 
 pub use command::{
-    Cached, Command, Delivery, Effect, Joined, Member, Part, Published, Reply, Resumed, Resync,
-    Role, Summary, Welcome,
+    Branch, Cached, Command, Delivery, Effect, Joined, Member, Part, Published, Reply, Resumed,
+    Resync, Role, Summary, Welcome,
 };
 pub use recent::History;
 pub use settings::Settings;
@@ -97,9 +97,9 @@ impl Channel {
             Command::Terminate => self.tell(&self.signed_in, &Delivery::Terminate, effects),
             Command::Inspect => return Reply::Channel(self.summary(now.moment)),
             Command::Members => return Reply::Members(self.roster.members()),
-            Command::Reunite { cached } => self.reunite(cached, effects),
+            Command::Reunite(branch) => self.reunite(branch, effects),
             Command::Configure(settings) => self.settings = settings,
-            Command::Told { number } => self.edges.told(number),
+            Command::Told { number } => self.edges.delivered(number),
             Command::Tick => self.tick(now.moment, effects),
         }
         Reply::Done

@@ -92,6 +92,13 @@ impl Idempotency {
         self.answers.insert(item, answer, now);
     }
 
+    /// Forgets answers that do not hold any more.
+    pub fn retain_answers(&mut self, holds: impl Fn(&ItemKey, &Published) -> bool) {
+        self.answers.entries.retain(|item, published| holds(item, published));
+        let entries = &self.answers.entries;
+        self.answers.by_age.retain(|(_, item)| entries.contains_key(item));
+    }
+
     /// Whether nothing is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {

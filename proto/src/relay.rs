@@ -104,18 +104,21 @@ impl<S> Local<S> {
         self.joining.retain(|known| known != joined);
     }
 
-    /// The owner has let a connection in. False if it was not waiting for that: it has been welcomed
-    /// already, or it has gone.
-    pub fn welcome(&mut self, joined: &Joined, welcome: &Welcome, sink: S) -> bool {
+    /// The owner has let a connection in: what the others have to be told about members. None if it was
+    /// not waiting for that: it has been welcomed already, or it has gone.
+    pub fn welcome(&mut self, joined: &Joined, welcome: &Welcome, sink: S) -> Option<Changes> {
         let waiting = self.joining.len();
         self.joining.retain(|known| known != joined);
         if self.joining.len() == waiting {
-            return false;
+            return None;
         }
-        // Where others are, what they lack is still to come.
+        let mut changes = Changes::default();
+        if let Some(members) = &welcome.members {
+            self.learn(members, &mut changes);
+        }
+        // Where others are, the publications that they lack are still to come.
         if self.subscribers.is_empty() {
             self.last = welcome.position;
-            self.members = welcome.members.as_deref().map(by_user);
         }
         let Joined { socket, role } = joined.clone();
         match role {
@@ -134,7 +137,16 @@ impl<S> Local<S> {
                 }
             }
         }
-        true
+        Some(changes)
+    }
+
+    /// Takes over who the members are, as the owner says; its connections were told something else.
+    fn learn(&mut self, members: &[Arc<Member>], changes: &mut Changes) {
+        let present = by_user(members);
+        let known = self.members.replace(present.clone()).unwrap_or_default();
+        let is_known = |member: &&Arc<Member>| known.contains_key(&member.user);
+        changes.added = members.iter().filter(|m| !is_known(m)).cloned().collect();
+        changes.removed = known.into_keys().filter(|user| !present.contains_key(user)).collect();
     }
 
     /// A connection is no longer a subscriber.
@@ -260,12 +272,7 @@ impl<S> Local<S> {
         }
         self.last = resumed.position;
         if let Some(members) = &resumed.members {
-            let present = by_user(members);
-            let known = self.members.replace(present.clone()).unwrap_or_default();
-            let is_known = |member: &&Arc<Member>| known.contains_key(&member.user);
-            changes.added = members.iter().filter(|m| !is_known(m)).cloned().collect();
-            changes.removed =
-                known.into_keys().filter(|user| !present.contains_key(user)).collect();
+            self.learn(members, &mut changes);
         }
         changes
     }

@@ -264,14 +264,9 @@ impl Shard {
             return;
         };
         let changes = local.resumed(resumed);
-        for user in changes.removed {
-            self.tell_subscribers(key, &Delivery::MemberRemoved { user }, None);
-        }
-        for member in changes.added {
-            let except = SocketId::from_random(0);
-            self.tell_subscribers(key, &Delivery::MemberAdded { member, except }, None);
-        }
-        if changes.is_gap {
+        let is_gap = changes.is_gap;
+        self.tell_changes(key, changes, None);
+        if is_gap {
             self.gap(key);
         }
         self.tell_watchers(key, resumed.is_online);
@@ -307,14 +302,15 @@ impl Shard {
         let sink = Sink { outbox: Arc::clone(&outbox), wire };
         let local = self.local(key);
         let is_known = local.as_ref().is_some_and(|local| local.has(socket));
-        if !local.is_some_and(|local| local.welcome(joined, welcome, sink)) {
+        let Some(changes) = local.and_then(|local| local.welcome(joined, welcome, sink)) else {
             if !is_known {
                 // It has given up waiting.
                 let relay = self.router.me().clone();
                 self.router.send_once(key.clone(), Command::Leave { relay, socket });
             }
             return;
-        }
+        };
+        self.tell_changes(key, changes, Some(socket));
         if joined.role == Role::Watcher
             && let Some(user) = key.channel.user()
         {

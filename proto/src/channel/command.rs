@@ -90,10 +90,7 @@ pub enum Command {
     Members,
     /// Another node served this channel while the two did not see each other: the application is
     /// told again who is here, and of two cached events the later one is kept.
-    Reunite {
-        /// What the other node had cached.
-        cached: Option<Arc<Publication>>,
-    },
+    Reunite(Branch),
     /// The app's configuration changed.
     Configure(Settings),
     /// The application has been told of the edge of this number, or it was given up.
@@ -103,6 +100,17 @@ pub enum Command {
     },
     /// A deadline has come: see [`Channel::deadline`](super::Channel::deadline).
     Tick,
+}
+
+/// What another node's state of a channel leaves behind, when it goes on with this one's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Branch {
+    /// What it had cached.
+    pub cached: Option<Arc<Publication>>,
+    /// Users of whom it had told the application that they are there.
+    pub told: Vec<UserId>,
+    /// Whether it had told the application that somebody is there.
+    pub is_occupied: bool,
 }
 
 impl Command {

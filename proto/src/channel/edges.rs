@@ -128,7 +128,7 @@ impl Edges {
     }
 
     /// The edge of this number has been delivered.
-    pub fn told(&mut self, number: u64) {
+    pub fn delivered(&mut self, number: u64) {
         self.outbox.retain(|(id, _)| id.number != number);
         if self.outbox.is_empty() {
             self.outbox = VecDeque::new();
@@ -150,6 +150,12 @@ impl Edges {
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
         earliest(self.vacated_at, self.removed_at.values().min().copied())
+    }
+
+    /// Users who have left and of whom the application has not been told that, and whether it was told
+    /// that somebody is there.
+    pub fn told(&self) -> (Vec<UserId>, bool) {
+        (self.removed_at.keys().cloned().collect(), self.is_occupied)
     }
 
     /// Tells what is held back at once: what would cancel it may have been told by another owner.

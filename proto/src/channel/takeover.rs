@@ -9,7 +9,7 @@ use crate::name::{ChannelName, RelayId, SocketId};
 use crate::position::{Epoch, Position};
 use crate::time::{Moment, Now, Shift};
 
-use super::command::{Delivery, Effect, Joined, Part, Published, Resumed, Resync, Role};
+use super::command::{Branch, Delivery, Effect, Joined, Part, Published, Resumed, Resync, Role};
 use super::roster::Sockets;
 use super::{Channel, Settings};
 
@@ -49,12 +49,6 @@ impl Channel {
         sockets.into_iter().flat_map(Sockets::relays)
     }
 
-    /// What a cache channel remembers, however old it is.
-    #[must_use]
-    pub fn cached(&self) -> Option<&Arc<Publication>> {
-        self.memory.last_cached()
-    }
-
     /// What the application has not been told of for certain, oldest first.
     pub fn untold(&self) -> impl Iterator<Item = Edge> {
         self.edges.outbox().map(|(id, happening)| {
@@ -63,19 +57,33 @@ impl Channel {
         })
     }
 
+    /// What this state of a channel leaves behind, when another one goes on.
+    #[must_use]
+    pub fn into_branch(self) -> Branch {
+        let members = self.roster.members().into_iter().map(|member| member.user.clone());
+        let (leaving, is_occupied) = self.edges.told();
+        let told = members.chain(leaving).collect();
+        Branch { cached: self.memory.last_cached().cloned(), told, is_occupied }
+    }
+
     /// Another node served the channel as well: keeps the later one of two cached events, and tells the
-    /// application who is here, whatever it was told before.
-    pub(super) fn reunite(&mut self, cached: Option<Arc<Publication>>, effects: &mut Vec<Effect>) {
+    /// application who is here and who is not, whatever it was told before.
+    pub(super) fn reunite(&mut self, branch: Branch, effects: &mut Vec<Effect>) {
+        let Branch { cached, mut told, is_occupied } = branch;
         if let Some(cached) = cached.filter(|_| self.kind.cache) {
             self.memory.cache_if_later(cached);
         }
         let mut happenings = Vec::new();
         self.edges.hold_nothing(&mut happenings);
+        told.retain(|user| !self.roster.has_member(user));
+        happenings.extend(told.into_iter().map(|user_id| Happening::MemberRemoved { user_id }));
         if !self.roster.subscribers().is_empty() {
             let members = self.roster.members().into_iter();
             happenings.push(Happening::ChannelOccupied);
             happenings.extend(members.map(|m| Happening::MemberAdded { user_id: m.user.clone() }));
             self.edges.assume_occupied();
+        } else if is_occupied {
+            happenings.push(Happening::ChannelVacated);
         }
         self.report(happenings, effects);
     }
@@ -123,7 +131,8 @@ impl Channel {
     }
 
     /// Whether a place lies on the way that the channel has come.
-    pub(super) fn has_come_by(&self, place: Position) -> bool {
+    #[must_use]
+    pub fn has_come_by(&self, place: Position) -> bool {
         let ends = self.ancestors.iter().chain([&self.position]);
         ends.into_iter().any(|end| end.epoch == place.epoch && place.offset <= end.offset)
     }

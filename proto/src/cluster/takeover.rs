@@ -86,7 +86,7 @@ impl Takeover {
     /// Everything, by channel.
     #[must_use]
     pub fn into_parts(self) -> (BTreeMap<ChannelKey, Inherited>, Idempotency) {
-        let Self { mut channels, idempotency, listed } = self;
+        let Self { mut channels, mut idempotency, listed } = self;
         for inherited in channels.values_mut().filter(|inherited| inherited.channel.is_some()) {
             for (relay, part) in &listed {
                 let is_same = |known: &Resync| known.relay == *relay && known.part == *part;
@@ -95,6 +95,13 @@ impl Takeover {
                 }
             }
         }
+        // What another node had published while it was cut off is not on the way of the channel that goes
+        // on: whoever repeats it is not to be told that it was done.
+        idempotency.retain_answers(|item, published| {
+            let channel = channels.get(&item.channel).and_then(|i| i.channel.as_ref());
+            let known = channel.zip(published.position);
+            known.is_none_or(|(channel, position)| channel.has_come_by(position))
+        });
         (channels, idempotency)
     }
 }

@@ -13,7 +13,7 @@ use proto::cluster::replication::Mark;
 use proto::cluster::slot::Slot;
 use proto::http::webhook::Edge;
 use proto::idempotency::{ItemKey, RetryKey};
-use proto::relay::Verdict;
+use proto::relay::{Changes, Verdict};
 use proto::{ChannelKey, Now, RelayId, SocketId};
 
 use super::checker::mark_of;
@@ -666,12 +666,7 @@ impl World {
             }
             Delivery::Resumed(resumed) => {
                 let changes = local.resumed(&resumed);
-                for user in changes.removed {
-                    self.tell_members(key, all.clone(), user.as_str(), false);
-                }
-                for member in changes.added {
-                    self.tell_members(key, all.clone(), member.user.as_str(), true);
-                }
+                self.tell_changes(key, &all, &changes);
                 if changes.is_gap {
                     self.checker.gaps += 1;
                     self.note(|| format!("node {node} closes {all:?}: a gap in {key:?}"));
@@ -705,12 +700,15 @@ impl World {
         }
         let local = known.locals.get_mut(key);
         let is_known = local.as_ref().is_some_and(|local| local.has(socket));
-        if !local.is_some_and(|local| local.welcome(joined, welcome, socket)) {
+        let others: Vec<SocketId> =
+            local.iter().flat_map(|local| local.subscribers()).map(|(socket, _)| *socket).collect();
+        let Some(changes) = local.and_then(|local| local.welcome(joined, welcome, socket)) else {
             if !is_known {
                 self.send_once(node, key.clone(), Command::Leave { relay: me, socket });
             }
             return;
-        }
+        };
+        self.tell_changes(key, &others, &changes);
         assert!(matches!(joined.role, Role::Subscriber(_)));
         let Some(client) = self.client_of(socket) else { return };
         let Some(live) = &self.clients[client].live else { return };
@@ -729,6 +727,15 @@ impl World {
         let live = client.and_then(|client| self.clients[client].live.as_ref());
         if let Some(connection) = live.map(|live| live.connection) {
             then(self, connection);
+        }
+    }
+
+    fn tell_changes(&mut self, key: &ChannelKey, to: &[SocketId], changes: &Changes) {
+        for user in &changes.removed {
+            self.tell_members(key, to.to_vec(), user.as_str(), false);
+        }
+        for member in &changes.added {
+            self.tell_members(key, to.to_vec(), member.user.as_str(), true);
         }
     }
 

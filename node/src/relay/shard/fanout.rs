@@ -7,6 +7,7 @@ use std::sync::Arc;
 use proto::channel::{Delivery, Role};
 use proto::cluster::slot::Slot;
 use proto::door::Signal;
+use proto::relay::Changes;
 use proto::wire::Wire;
 use proto::{ChannelKey, Offset, SocketId};
 
@@ -56,6 +57,22 @@ impl Shard {
             }
         }
         (sent, bytes)
+    }
+
+    /// Tells subscribers that members came and went while they could not be told.
+    pub(super) fn tell_changes(
+        &mut self,
+        key: &ChannelKey,
+        changes: Changes,
+        except: Option<SocketId>,
+    ) {
+        for user in changes.removed {
+            self.tell_subscribers(key, &Delivery::MemberRemoved { user }, except);
+        }
+        for member in changes.added {
+            let delivery = Delivery::MemberAdded { member, except: SocketId::from_random(0) };
+            self.tell_subscribers(key, &delivery, except);
+        }
     }
 
     pub(super) fn tell_watchers(&mut self, key: &ChannelKey, is_online: bool) {

@@ -128,7 +128,11 @@ impl<C, R, W> Custody<C, R, W> {
     /// The slot is held by two other nodes, or there is no other: what is kept of it here may go.
     pub(super) fn settled(&mut self, by: &RelayId, effects: &mut Effects<R, W>) {
         if self.ownership.owner() == Some(by) && matches!(self.phase(), Phase::Elsewhere) {
-            self.replica = None;
+            let view = self.ownership.present_view();
+            let successor = view.and_then(|view| view.successor(self.slot));
+            if successor != Some(&self.me) {
+                self.replica = None;
+            }
             self.kept = None;
             // The owner has not taken what it was given: it went on with something else.
             let lost = self.leaving.drain(..);
@@ -143,10 +147,7 @@ impl<C, R, W> Custody<C, R, W> {
         if !is_settled || self.keepers.is_empty() {
             return;
         }
-        for keeper in std::mem::take(&mut self.keepers) {
-            if self.replication.successor() != Some(&keeper) {
-                effects.push(Effect::Send(keeper, Message::Settled(self.slot)));
-            }
-        }
+        let keepers = std::mem::take(&mut self.keepers).into_iter();
+        effects.extend(keepers.map(|keeper| Effect::Send(keeper, Message::Settled(self.slot))));
     }
 }

@@ -1,11 +1,11 @@
 //! Beginning to serve a slot: which channels go on, from what, and under which epoch.
 
-use crate::channel::{Command, Resync};
+use crate::channel::{Branch, Command, Resync};
 use crate::name::ChannelKey;
 use crate::position::Epoch;
 use crate::time::{Now, Shift};
 
-use super::super::message::Message;
+use super::super::message::{Ack, Message};
 use super::super::replication::Replica;
 use super::super::takeover::{Estate, Inherited};
 use super::{Custody, Effect, Effects, Entry, Kept, Running, Start};
@@ -35,9 +35,9 @@ impl<C, R, W> Custody<C, R, W> {
         let view = self.ownership.present_view();
         let successor = view.and_then(|view| view.successor(self.slot).cloned());
         self.aim(successor, now, effects);
-        for waiter in std::mem::take(&mut self.leaving) {
-            self.wait(waiter, effects);
-        }
+        // What they wait for may have stayed on another node's way.
+        let leaving = self.leaving.drain(..);
+        effects.extend(leaving.map(|waiter| Effect::Finish(waiter, Ack::Accepted)));
         effects.extend(self.held.drain(..).map(Effect::Handle));
     }
 
@@ -118,14 +118,14 @@ impl<C, R, W> Custody<C, R, W> {
     /// idempotency keys are forgotten: what they stand for was not published here.
     pub(super) fn reunite(&mut self, estate: Estate, now: Now, effects: &mut Effects<R, W>) {
         for (key, mut machine) in estate.channels {
-            let cached = machine.cached().cloned();
-            let reunite = Command::Reunite { cached };
             if self.channels.contains_key(&key) {
                 if estate.is_primary {
+                    let reunite = Command::Reunite(machine.into_branch());
                     effects.push(Effect::Command(key, reunite));
                 }
                 continue;
             }
+            let reunite = Command::Reunite(Branch::default());
             let epoch = self.next_epoch(Some(machine.position().epoch), now);
             machine.take_over(epoch);
             // What this side has told the application may differ.
