@@ -152,6 +152,7 @@ impl Node {
             channels: self.server.router.channels().clone(),
             quotas: self.server.quotas.clone(),
             webhooks: self.webhooks.clone(),
+            cluster: self.server.cluster.clone(),
         };
         let routes = admin::routes(Admin {
             server: Arc::clone(&self.server),

@@ -1,4 +1,5 @@
-//! What a node shows of its cluster, with real processes: whether the nodes have the same apps.
+//! What a node shows of its cluster, with real processes: whether the nodes have the same apps, and
+//! the metrics.
 
 mod support;
 
@@ -61,6 +62,10 @@ impl Process {
 
     async fn status(&self) -> Value {
         get(self.admin, "/cluster").await.json()
+    }
+
+    async fn metrics(&self) -> String {
+        get(self.admin, "/metrics").await.body
     }
 
     /// Waits until this node sees so many, agrees with them and serves its share.
@@ -138,6 +143,14 @@ fn wait_for(log: &Receiver<Value>, message: &str) -> Value {
     }
 }
 
+/// The value of a series.
+#[track_caller]
+fn value(metrics: &str, series: &str) -> f64 {
+    let found = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let found = found.unwrap_or_else(|| panic!("no {series} in\n{metrics}"));
+    found.parse().unwrap()
+}
+
 async fn pair() -> (Process, Process) {
     let a = Process::start("a", None, CLUSTER_SECRET);
     let b = Process::start("b", Some(&a), CLUSTER_SECRET);
@@ -150,6 +163,7 @@ async fn pair() -> (Process, Process) {
 async fn apps_that_differ_are_shown_everywhere_until_they_are_the_same_again() {
     let (a, b) = pair().await;
     assert_eq!(a.status().await["others"][0]["apps_match"], true);
+    assert_eq!(value(&a.metrics().await, "handbell_cluster_apps_mismatch"), 0.0);
 
     std::fs::write(b.path(), configuration("limits.event_bytes = 1")).unwrap();
     b.signal(Signal::HUP);
@@ -163,6 +177,7 @@ async fn apps_that_differ_are_shown_everywhere_until_they_are_the_same_again() {
     let ready = get(a.admin, "/readyz?verbose").await;
     assert_eq!(ready.status, 200, "{ready:?}");
     assert!(ready.body.contains("apps: other apps than here on b\n"), "{ready:?}");
+    assert_eq!(value(&a.metrics().await, "handbell_cluster_apps_mismatch"), 1.0);
     let url = format!("http://{}", a.admin);
     let shown = Command::new(env!("CARGO_BIN_EXE_handbell"))
         .args(["cluster", "status", "--url", &url])
@@ -180,4 +195,61 @@ async fn apps_that_differ_are_shown_everywhere_until_they_are_the_same_again() {
     assert_eq!(a.status().await["others"][0]["apps_match"], true);
     let ready = get(a.admin, "/readyz?verbose").await;
     assert!(ready.body.contains("apps: ok\n"), "{ready:?}");
+    assert_eq!(value(&a.metrics().await, "handbell_cluster_apps_mismatch"), 0.0);
+}
+
+#[tokio::test]
+async fn the_metrics_of_two_nodes_say_what_is_true_of_them() {
+    let (a, b) = pair().await;
+    let (of_a, of_b) = (a.metrics().await, b.metrics().await);
+    let owned = |metrics: &str| value(metrics, "handbell_cluster_ring_owned_ratio");
+    assert!((owned(&of_a) + owned(&of_b) - 1.0).abs() < 1e-9, "{of_a}");
+    for (metrics, peer) in [(&of_a, "b"), (&of_b, "a")] {
+        let of_peer =
+            |name: &str| value(metrics, &format!("handbell_cluster_{name}{{peer=\"{peer}\"}}"));
+        assert_eq!(value(metrics, "handbell_cluster_members{phase=\"serving\"}"), 2.0);
+        assert_eq!(of_peer("peer_up"), 1.0);
+        assert!(of_peer("peer_rtt_seconds") > 0.0);
+        assert!(of_peer("batches_sent_total") > 0.0);
+        assert!(of_peer("batches_received_total") > 0.0);
+        assert!(of_peer("send_backlog_bytes") >= 0.0);
+        assert!(of_peer("unanswered_asks") >= 0.0);
+        for nothing in [
+            "members{phase=\"joining\"}",
+            "members{phase=\"draining\"}",
+            "view_mismatch",
+            "version_mismatch",
+            "wire_mismatch",
+            "peers_suspected",
+            "unreadable_messages_total",
+            "handshakes_refused_total{rule=\"secret\"}",
+            "datagrams_dropped_total{reason=\"garbage\"}",
+        ] {
+            assert_eq!(value(metrics, &format!("handbell_cluster_{nothing}")), 0.0, "{nothing}");
+        }
+    }
+    assert!(value(&of_a, "handbell_cluster_slots_ceded_total") > 0.0);
+    assert!(value(&of_b, "handbell_cluster_slots_taken_total") > 0.0);
+    let documented = of_a.lines().filter(|line| line.starts_with("# TYPE handbell_cluster_"));
+    for name in documented.map(|line| line.split(' ').nth(2).unwrap()) {
+        assert!(of_a.contains(&format!("# HELP {name} ")), "{name} is not explained");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_is_gone_leaves_no_series_and_a_stranger_is_counted() {
+    let (a, b) = pair().await;
+    let stranger = Process::start("c", Some(&a), "another-secret-canary");
+    eventually("the refusal is counted", async || {
+        value(&a.metrics().await, "handbell_cluster_handshakes_refused_total{rule=\"secret\"}")
+            > 0.0
+    })
+    .await;
+    drop(stranger);
+    b.signal(Signal::KILL);
+    a.is_one_of(1).await;
+    let metrics = a.metrics().await;
+    assert_eq!(value(&metrics, "handbell_cluster_members{phase=\"serving\"}"), 1.0);
+    assert_eq!(value(&metrics, "handbell_cluster_ring_owned_ratio"), 1.0);
+    assert!(!metrics.contains("peer=\"b\""), "{metrics}");
 }
