@@ -1,5 +1,5 @@
 //! What a node shows of its cluster, with real processes: whether the nodes have the same apps, and
-//! the metrics.
+//! the metrics. And how they stop together.
 
 mod support;
 
@@ -108,6 +108,9 @@ fn configuration(app: &str) -> String {
 listen = "127.0.0.1:0"
 [admin]
 listen = "127.0.0.1:0"
+[drain]
+delay = "0ms"
+window = "100ms"
 [log]
 format = "json"
 [[apps]]
@@ -252,4 +255,18 @@ async fn a_peer_that_is_gone_leaves_no_series_and_a_stranger_is_counted() {
     assert_eq!(value(&metrics, "handbell_cluster_members{phase=\"serving\"}"), 1.0);
     assert_eq!(value(&metrics, "handbell_cluster_ring_owned_ratio"), 1.0);
     assert!(!metrics.contains("peer=\"b\""), "{metrics}");
+}
+
+#[tokio::test]
+async fn nodes_that_are_all_stopped_together_wait_for_nobody_to_take_their_slots() {
+    let (mut a, mut b) = pair().await;
+    for node in [&a, &b] {
+        node.signal(Signal::TERM);
+    }
+    for node in [&mut a, &mut b] {
+        let said: Vec<Value> = node.log.iter().map(|fields| fields["message"].clone()).collect();
+        assert!(said.contains(&json!("drained")), "{said:?}");
+        assert!(!said.contains(&json!("slots could not be handed over in time")), "{said:?}");
+        assert!(node.child.wait().unwrap().success());
+    }
 }
