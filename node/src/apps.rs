@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use proto::App;
+use proto::app::digest;
 
 use crate::metrics::{AppMetrics, Metrics};
 
@@ -23,6 +24,7 @@ struct Registry {
 struct Set {
     by_id: HashMap<String, Arc<AppEntry>>,
     by_key: HashMap<String, Arc<AppEntry>>,
+    digest: u64,
 }
 
 /// An app and what is counted of it.
@@ -46,7 +48,7 @@ impl Apps {
 
     /// Replaces all apps at once.
     pub fn replace(&self, apps: Vec<App>) {
-        let mut set = Set::default();
+        let mut set = Set { digest: digest::of_apps(&apps), ..Set::default() };
         for app in apps {
             let metrics = AppMetrics::new(&self.0.metrics, &app.id);
             let entry = Arc::new(AppEntry { app, metrics });
@@ -68,6 +70,12 @@ impl Apps {
     #[must_use]
     pub fn by_key(&self, key: &str) -> Option<Arc<AppEntry>> {
         self.0.present.load().by_key.get(key).map(Arc::clone)
+    }
+
+    /// What the apps have in common on nodes that have the same ones.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.0.present.load().digest
     }
 
     /// All apps.

@@ -1,6 +1,7 @@
 //! The cluster: the engine that finds other nodes and carries bytes to them, and what is built on
 //! it: links that lose nothing while both ends live, and the member that keeps the view.
 
+mod agreement;
 pub mod engine;
 mod inbox;
 mod member;
@@ -9,6 +10,7 @@ mod pulse;
 pub mod rebirth;
 mod start;
 
+pub use agreement::Differences;
 pub use inbox::Inbox;
 pub use member::{Member, MemberParts, Message, Status};
 pub use peers::{LinkStatus, Peers};

@@ -13,6 +13,7 @@ use metrics_exporter_prometheus::{
 };
 use proto::AppId;
 
+mod cluster;
 mod describe;
 mod http;
 mod process;

@@ -102,7 +102,7 @@ impl Node {
         };
         let (supervisor, ended) = supervise(&channels, &webhooks, reload).await?;
         tokio::spawn(quotas.clone().renew());
-        let cluster = join((&config, &pulse), &router, &supervisor).await?;
+        let cluster = join((&config, &pulse), (&router, &apps), &supervisor).await?;
         let timing = timing(&config);
         let server = Arc::new(Server {
             clock,
@@ -152,6 +152,7 @@ impl Node {
             channels: self.server.router.channels().clone(),
             quotas: self.server.quotas.clone(),
             webhooks: self.webhooks.clone(),
+            cluster: self.server.cluster.clone(),
         };
         let routes = admin::routes(Admin {
             server: Arc::clone(&self.server),
@@ -275,14 +276,14 @@ const fn timing(config: &Config) -> Timing {
 /// Joins the configured cluster, or takes all slots over where there is none.
 async fn join(
     (config, pulse): (&Config, &Pulse),
-    router: &Router,
+    (router, apps): (&Router, &Apps),
     root: &ActorCell,
 ) -> anyhow::Result<Option<Cluster>> {
     let Some(section) = &config.cluster else {
         cluster::alone(router).await?;
         return Ok(None);
     };
-    Cluster::join((section, pulse), router, root.clone()).await.map(Some)
+    Cluster::join((section, pulse), (router, apps), root.clone()).await.map(Some)
 }
 
 /// Starts the actors: the root, the two that it restarts, and those that channels are linked to,

@@ -70,7 +70,18 @@ impl Server {
             ("draining", draining),
             ("cluster", self.check_cluster()),
             ("ack", Ok(ack.to_owned())),
+            ("apps", Ok(self.compare_apps())),
         ]
+    }
+
+    /// Nodes with other apps serve all the same: a reload comes to one node after the other.
+    fn compare_apps(&self) -> String {
+        let others = self.cluster.as_ref().map(|cluster| cluster.differences().apps);
+        let others: Vec<String> = others.iter().flatten().map(ToString::to_string).collect();
+        match others.as_slice() {
+            [] => "ok".to_owned(),
+            others => format!("other apps than here on {}", others.join(", ")),
+        }
     }
 
     fn check_cluster(&self) -> Result<String, String> {

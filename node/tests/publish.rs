@@ -186,3 +186,36 @@ async fn questions_about_channels_are_exact() {
         assert_eq!(signed(&node, "GET", wrong, "", "").await.status, 400, "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn the_list_of_channels_comes_in_pages_when_it_is_asked_so() {
+    let node = start(|_| {}).await;
+    let mut client = Client::connect(&node).await;
+    for channel in ["c", "a", "presence-x", "b", "d"] {
+        match channel {
+            "presence-x" => drop(client.join(channel, "ana").await),
+            _ => client.subscribe(channel).await,
+        }
+    }
+    let ask = async |query: &str| {
+        signed(&node, "GET", &format!("/apps/app-id/channels{query}"), "", "").await
+    };
+    let body = async |query: &str| ask(query).await.body;
+    let whole = r#"{"channels":{"a":{},"b":{},"c":{},"d":{},"presence-x":{}}}"#;
+    assert_eq!(body("").await, whole);
+    assert_eq!(body("?limit=5").await, whole);
+    assert_eq!(body("?limit=2").await, r#"{"channels":{"a":{},"b":{}},"next":"b"}"#);
+    assert_eq!(body("?limit=2&after=b").await, r#"{"channels":{"c":{},"d":{}},"next":"d"}"#);
+    assert_eq!(body("?limit=2&after=d").await, r#"{"channels":{"presence-x":{}}}"#);
+    // The name after which it goes on may be gone in the meantime.
+    assert_eq!(body("?after=bb&limit=1").await, r#"{"channels":{"c":{}},"next":"c"}"#);
+    assert_eq!(body("?after=presence-x").await, r#"{"channels":{}}"#);
+    let counted = "?filter_by_prefix=presence-&info=user_count&limit=1";
+    assert_eq!(body(counted).await, r#"{"channels":{"presence-x":{"user_count":1}}}"#);
+    for wrong in ["?limit=0", "?limit=1001", "?limit=x", "?after=a!"] {
+        let answer = ask(wrong).await;
+        assert_eq!(answer.status, 400, "{wrong}");
+        let parameter = if wrong.starts_with("?limit") { "`limit`" } else { "`after`" };
+        assert!(answer.json()["error"].as_str().unwrap().starts_with(parameter), "{answer:?}");
+    }
+}

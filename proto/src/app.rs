@@ -9,6 +9,8 @@ use crate::name::{AppId, ChannelName, EventName};
 use crate::origin::OriginPattern;
 use crate::refusal::Refusal;
 
+pub mod digest;
+
 /// A secret text. It shows itself as `***` everywhere; only signing code asks for the bytes.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]

@@ -30,6 +30,12 @@ impl OriginPattern {
         if text == "*" || is_origin { Ok(Self(lower)) } else { Err(OriginError(text.to_owned())) }
     }
 
+    /// The pattern as it was read.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether a browser's `Origin` header matches: scheme, host and port, exactly.
     #[must_use]
     pub fn allows(&self, origin: &str) -> bool {

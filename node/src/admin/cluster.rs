@@ -9,6 +9,7 @@ use proto::{AppId, ChannelKey, ChannelName};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::cluster::Cluster;
 use crate::server::Server;
 
 use super::Admin;
@@ -65,6 +66,7 @@ fn of_node(server: &Server) -> Value {
             "members": members,
         },
         "others": others(server),
+        "differences": server.cluster.as_ref().map(Cluster::differences),
         "slots_owned": channels.slots_served(),
         "slots_taken": taken,
         "slots_ceded": ceded,
@@ -88,7 +90,7 @@ fn others(server: &Server) -> Vec<Value> {
     let Some(cluster) = &server.cluster else {
         return Vec::new();
     };
-    let seen = cluster.status.seen.load();
+    let (seen, me) = (cluster.status.seen.load(), cluster.engine.facts());
     let seen = seen.iter().flat_map(|seen| seen.iter());
     seen.map(|seen| {
         json!({
@@ -97,8 +99,9 @@ fn others(server: &Server) -> Vec<Value> {
             "is_live": seen.is_live,
             "phase": seen.facts.phase,
             "view_hash": format!("{:016x}", seen.facts.view_hash),
-            "apps_digest": format!("{:016x}", seen.facts.apps_digest),
+            "apps_match": seen.facts.apps_digest == me.apps_digest,
             "version": seen.facts.version,
+            "wire": format!("{}.{}", seen.facts.wire >> 8, seen.facts.wire & 0xff),
         })
     })
     .collect()

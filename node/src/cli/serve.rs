@@ -42,9 +42,11 @@ impl Serve {
         start_log(&config.log)?;
         let descriptors = raise_descriptor_limit();
         let node = Node::start(config, source).await?;
+        let cluster = node.server().cluster.as_ref().map(|cluster| cluster.engine.address());
         tracing::info!(
             clients = %node.clients(),
             admin = %node.admin(),
+            cluster = cluster.map(tracing::field::display),
             apps = node.server().apps.all().len(),
             descriptors,
             version = env!("CARGO_PKG_VERSION"),

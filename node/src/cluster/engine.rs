@@ -213,6 +213,12 @@ impl Engine {
         self.shared.facts.borrow().cluster
     }
 
+    /// What this node gossips of itself.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        self.shared.facts.borrow().clone()
+    }
+
     /// What has been counted.
     #[must_use]
     pub fn counts(&self) -> Counts {

@@ -10,15 +10,17 @@ use proto::RelayId;
 use proto::cluster::membership::{Effect, Input, Membership, Seen};
 use proto::cluster::message as wire;
 use proto::cluster::view::{self, Phase, View};
+use proto::name::NodeId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Notify, mpsc};
 
+use crate::apps::Apps;
 use crate::channels::Channels;
 use crate::clock::Clock;
 use crate::router::Router;
 
-use super::Inbox;
 use super::engine::{Engine, Event};
+use super::{Differences, Inbox};
 
 /// How often time passes for the view.
 const TICK: Duration = Duration::from_millis(20);
@@ -42,6 +44,8 @@ pub struct MemberParts {
     pub channels: Channels,
     /// What starts the links of new peers.
     pub inbox: Arc<Inbox>,
+    /// What the others should have too.
+    pub apps: Apps,
     /// What can be seen from outside.
     pub status: Arc<Status>,
     /// After how long alone a node begins a cluster.
@@ -72,6 +76,13 @@ impl Status {
             tracing::error!(why, "this node is fenced and begins anew");
             self.fenced.notify_one();
         }
+    }
+
+    /// In what the other nodes differ from this one, which gossips by this engine.
+    #[must_use]
+    pub fn differences(&self, engine: &Engine) -> Differences {
+        let seen = self.seen.load();
+        Differences::between(&engine.facts(), seen.as_deref().map_or(&[], Vec::as_slice))
     }
 
     /// Whether the node is fenced.
@@ -106,6 +117,8 @@ pub struct State {
     /// The members of `view`, or of none while there is no node that serves.
     members: Vec<view::Member>,
     view: Option<Arc<View>>,
+    /// Nodes that have other apps.
+    strangers: Vec<NodeId>,
     ticks: u64,
 }
 
@@ -136,7 +149,8 @@ impl Actor for Member {
         let me = parts.router.me().clone();
         let membership = Membership::new(me, parts.bootstrap_after, now + parts.hold);
         myself.send_interval(TICK, || Message::Tick);
-        Ok(State { parts, membership, members: Vec::new(), view: None, ticks: 0 })
+        let (members, strangers) = (Vec::new(), Vec::new());
+        Ok(State { parts, membership, members, view: None, strangers, ticks: 0 })
     }
 
     async fn handle(
@@ -194,7 +208,20 @@ impl State {
         self.apply(Input::Tick);
         if self.ticks.is_multiple_of(SLOT_TICKS) {
             self.parts.channels.tick();
+            self.compare_apps();
         }
+    }
+
+    /// Says when the apps of another node begin to differ from this one's, and when that is over.
+    fn compare_apps(&mut self) {
+        let differing = self.parts.status.differences(&self.parts.engine).apps;
+        for peer in differing.iter().filter(|peer| !self.strangers.contains(peer)) {
+            tracing::warn!(%peer, "a node has other apps than this one; see `handbell cluster status`");
+        }
+        for peer in self.strangers.iter().filter(|peer| !differing.contains(peer)) {
+            tracing::info!(%peer, "a node has the same apps as this one again, or is gone");
+        }
+        self.strangers = differing;
     }
 
     fn apply(&mut self, input: Input) {
@@ -224,9 +251,11 @@ impl State {
             self.install(View::new(members).map(Arc::new).as_ref());
         }
         let hash = self.view.as_ref().map_or(0, |view| view.hash());
+        let digest = self.parts.apps.digest();
         self.parts.engine.announce(|facts| {
             facts.phase = phase;
             facts.view_hash = hash;
+            facts.apps_digest = digest;
             facts.suspects = suspects;
         });
     }

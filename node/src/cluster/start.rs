@@ -12,6 +12,7 @@ use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use crate::apps::Apps;
 use crate::clock::unix_ms;
 use crate::config::ClusterSection;
 use crate::random;
@@ -19,7 +20,7 @@ use crate::router::Router;
 
 use super::engine::{Engine, EngineConfig, Facts, Phase};
 use super::member::{Member, MemberParts, Message, Status};
-use super::{Inbox, Pulse, rebirth};
+use super::{Differences, Inbox, Pulse, rebirth};
 
 /// Events of the engine that may wait for the member.
 const EVENTS: usize = 1_024;
@@ -56,7 +57,7 @@ impl Cluster {
     /// The port cannot be bound, or the configuration is wrong.
     pub async fn join(
         (section, pulse): (&ClusterSection, &Pulse),
-        router: &Router,
+        (router, apps): (&Router, &Apps),
         root: ActorCell,
     ) -> anyhow::Result<Self> {
         let channels = router.channels().clone();
@@ -68,7 +69,7 @@ impl Cluster {
             secret: section.secret.clone(),
             tls: section.tls.clone(),
         };
-        let me = facts(section, router.me().clone());
+        let me = facts(section, router.me().clone(), apps.digest());
         let engine = Engine::start(config, me, sender, Arc::<Inbox>::clone(&inbox)).await?;
         channels.peers().connect(engine.clone());
         let status = Arc::new(Status::default());
@@ -80,6 +81,7 @@ impl Cluster {
             router: router.clone(),
             channels,
             inbox: Arc::clone(&inbox),
+            apps: apps.clone(),
             status: Arc::clone(&status),
             bootstrap_after: section.bootstrap_after.0,
             hold: rebirth::hold(),
@@ -88,6 +90,12 @@ impl Cluster {
         inbox.connect(member.clone());
         tokio::spawn(Member::hear(events, member.clone()));
         Ok(Self { engine, status, inbox, router: router.clone(), member })
+    }
+
+    /// In what the other nodes differ from this one.
+    #[must_use]
+    pub fn differences(&self) -> Differences {
+        self.status.differences(&self.engine)
     }
 
     /// Gives all slots away, if there is anybody to take them.
@@ -102,8 +110,7 @@ impl Cluster {
             // What was given away is kept until two others hold it.
             let channels = self.router.channels();
             let left = channels.slots_served().max(channels.slots_kept());
-            let is_alone = self.router.view().is_none_or(|view| view.members().len() < 2);
-            if left == 0 || is_alone {
+            if left == 0 || !self.is_succeeded() {
                 return;
             }
             if began.elapsed() >= HANDOVER_MAX {
@@ -111,9 +118,16 @@ impl Cluster {
             }
         }
     }
+
+    /// Whether there is a node that goes on. When all nodes stop together there is none.
+    fn is_succeeded(&self) -> bool {
+        let view = self.router.view();
+        let mut members = view.iter().flat_map(|view| view.members());
+        members.any(|member| member.phase == Phase::Serving && member.id != *self.router.me())
+    }
 }
 
-fn facts(section: &ClusterSection, id: RelayId) -> Facts {
+fn facts(section: &ClusterSection, id: RelayId, apps_digest: u64) -> Facts {
     Facts {
         id,
         cluster: section.advertise.unwrap_or(section.listen),
@@ -121,7 +135,7 @@ fn facts(section: &ClusterSection, id: RelayId) -> Facts {
         wire: WIRE << 8,
         slots: SLOTS,
         phase: Phase::Joining,
-        apps_digest: 0,
+        apps_digest,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         view_hash: 0,
         suspects: Vec::new(),

@@ -9,7 +9,7 @@ use axum::http::{HeaderName, Request};
 use proto::channel::{Command, Member, Reply, Summary};
 use proto::cluster::message::{ListQuery, Listed};
 use proto::event::Data;
-use proto::http::request::{ChannelsQuery, Info};
+use proto::http::request::{ChannelsQuery, Info, Page};
 use proto::{ChannelKey, ChannelName, Refusal};
 use serde_json::{Map, Value, json};
 
@@ -32,15 +32,33 @@ pub(super) async fn list(
     request: Request<Body>,
 ) -> Result<Answer, HttpError> {
     let Authentic { entry, query, .. } = authenticate(&server, &id, request).await?;
-    let ChannelsQuery { prefix, info } = ChannelsQuery::parse(&query)?;
+    let ChannelsQuery { prefix, info, page } = ChannelsQuery::parse(&query)?;
     let query = ListQuery { app: entry.app.id.clone(), prefix };
+    let all = server.router.list(query).await.map_err(Refusal::from)?;
+    let (listed, next) = cut(all, &page);
     let mut channels = Map::new();
-    for listed in server.router.list(query).await.map_err(Refusal::from)? {
-        let Listed { channel, subscribers, members } = listed;
+    for Listed { channel, subscribers, members } in listed {
         let summary = Summary { subscribers, members, ..Summary::default() };
         channels.insert(channel.to_string(), counts(&summary, info).into());
     }
-    Ok(answer(&json!({ "channels": channels })))
+    let mut body = json!({ "channels": channels });
+    if let Some(next) = next {
+        body["next"] = next.as_str().into();
+    }
+    Ok(answer(&body))
+}
+
+/// The page of a list, and its last name if more follow.
+fn cut(mut all: Vec<Listed>, page: &Page) -> (Vec<Listed>, Option<ChannelName>) {
+    all.sort_unstable_by(|a, b| a.channel.cmp(&b.channel));
+    if let Some(after) = &page.after {
+        all.retain(|listed| listed.channel > *after);
+    }
+    let limit = page.limit.unwrap_or(usize::MAX);
+    let is_more = all.len() > limit;
+    all.truncate(limit);
+    let next = all.last().filter(|_| is_more).map(|last| last.channel.clone());
+    (all, next)
 }
 
 /// `GET /apps/{id}/channels/{channel}`.

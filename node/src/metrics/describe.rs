@@ -5,12 +5,7 @@ use metrics::{describe_counter, describe_gauge, describe_histogram};
 use super::Unit;
 
 pub(super) fn all() {
-    for (name, help) in COUNTERS {
-        describe_counter!(*name, *help);
-    }
-    for (name, help) in GAUGES {
-        describe_gauge!(*name, *help);
-    }
+    of(COUNTERS, GAUGES);
     for (name, help) in SECONDS {
         describe_histogram!(*name, Unit::Seconds, *help);
     }
@@ -20,7 +15,24 @@ pub(super) fn all() {
     );
 }
 
-const COUNTERS: &[(&str, &str)] = &[
+/// The metrics of the cluster, which have a recorder of their own.
+pub(super) fn cluster() {
+    of(CLUSTER_COUNTERS, CLUSTER_GAUGES);
+}
+
+fn of(counters: &[Meaning], gauges: &[Meaning]) {
+    for (name, help) in counters {
+        describe_counter!(*name, *help);
+    }
+    for (name, help) in gauges {
+        describe_gauge!(*name, *help);
+    }
+}
+
+/// A name and its meaning.
+type Meaning = (&'static str, &'static str);
+
+const COUNTERS: &[Meaning] = &[
     ("handbell_connections_opened_total", "Connections let in"),
     ("handbell_connections_closed_total", "Connections ended, by who or what ended them"),
     ("handbell_handshakes_rejected_total", "Connections turned away before they were greeted"),
@@ -45,7 +57,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("handbell_process_cpu_seconds_total", "CPU time of the process, user and system"),
 ];
 
-const GAUGES: &[(&str, &str)] = &[
+const GAUGES: &[Meaning] = &[
     ("handbell_connections", "Open connections"),
     ("handbell_channels", "Live channels"),
     ("handbell_subscriptions", "Connections subscribed, summed over channels"),
@@ -70,7 +82,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("handbell_tokio_global_queue_depth", "Tasks that wait in the runtime's global queue"),
 ];
 
-const SECONDS: &[(&str, &str)] = &[
+const SECONDS: &[Meaning] = &[
     ("handbell_connection_duration_seconds", "How long connections lasted"),
     (
         "handbell_delivery_latency_seconds",
@@ -78,4 +90,49 @@ const SECONDS: &[(&str, &str)] = &[
     ),
     ("handbell_http_request_duration_seconds", "How long requests to the HTTP API took"),
     ("handbell_webhook_duration_seconds", "How long one attempt to deliver a webhook took"),
+];
+
+const CLUSTER_COUNTERS: &[Meaning] = &[
+    ("handbell_cluster_slots_taken_total", "Slots that this node took over"),
+    ("handbell_cluster_slots_ceded_total", "Slots that this node gave away"),
+    ("handbell_cluster_batches_sent_total", "Batches of messages sent to a peer"),
+    ("handbell_cluster_batches_received_total", "Batches of messages received from a peer"),
+    (
+        "handbell_cluster_unreadable_messages_total",
+        "Messages of a kind or form that this node, or a peer of it, does not know",
+    ),
+    ("handbell_cluster_connections_accepted_total", "Connections to the cluster port"),
+    (
+        "handbell_cluster_handshakes_refused_total",
+        "Handshakes refused by either side, by the rule that was broken",
+    ),
+    ("handbell_cluster_handshakes_failed_total", "Handshakes that came to no end, by why"),
+    ("handbell_cluster_datagrams_dropped_total", "Datagrams of gossip that were of no use, by why"),
+    ("handbell_cluster_frames_late_total", "Frames of sessions that had ended"),
+    (
+        "handbell_cluster_sessions_flooded_total",
+        "Sessions closed because the peer sent more than was taken",
+    ),
+];
+
+const CLUSTER_GAUGES: &[Meaning] = &[
+    ("handbell_cluster_members", "Nodes in this node's view, itself included, by phase"),
+    ("handbell_cluster_ring_owned_ratio", "The part of all slots that this node serves"),
+    ("handbell_cluster_copies", "Channels of which this node keeps a copy for another"),
+    ("handbell_cluster_peer_up", "1 while the link to a peer in the view works"),
+    (
+        "handbell_cluster_peer_rtt_seconds",
+        "How long the last batch took until a peer had dealt with it",
+    ),
+    ("handbell_cluster_send_backlog_bytes", "Bytes for a peer that wait or are not acknowledged"),
+    ("handbell_cluster_unanswered_asks", "Questions that a peer has not answered yet"),
+    ("handbell_cluster_peers_suspected", "Peers to which this node has lost its link"),
+    ("handbell_cluster_view_mismatch", "Live nodes that see other members than this one"),
+    ("handbell_cluster_apps_mismatch", "Live nodes whose apps differ from this node's"),
+    ("handbell_cluster_version_mismatch", "Live nodes that run another version of the program"),
+    (
+        "handbell_cluster_wire_mismatch",
+        "Live nodes that speak another version of the cluster's protocol",
+    ),
+    ("handbell_cluster_handshakes_pending", "Handshakes going on at this moment"),
 ];

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::apps::Apps;
 use crate::channels::Channels;
+use crate::cluster::Cluster;
 use crate::quotas::Quotas;
 use crate::webhook::Webhooks;
 
-use super::Metrics;
 use super::process::Process;
+use super::{Metrics, cluster};
 
 /// What a scrape looks at.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Scrape {
     pub quotas: Quotas,
     /// What waits to be delivered.
     pub webhooks: Webhooks,
+    /// The other nodes.
+    pub cluster: Option<Cluster>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -43,7 +46,8 @@ impl Scrape {
         self.metrics.gauge("handbell_draining", &[]).set(draining);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         self.metrics.gauge("handbell_build_info", &version).set(1.0);
-        self.metrics.0.handle.render()
+        let cluster = cluster::render(&self.channels, self.cluster.as_ref());
+        self.metrics.0.handle.render() + &cluster
     }
 
     #[allow(clippy::cast_precision_loss)]

@@ -1,12 +1,10 @@
 // How connections end, and what pusher-js does then.
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import net from "node:net";
 import test from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { eventually, join, record, startServer, state } from "./support.mjs";
+import { eventually, join, record, startBalancer, startServer, state } from "./support.mjs";
 
 /** A refused connection hears why in an event, and in the code of the close. */
 async function assertTurnedAway(wire, code) {
@@ -88,11 +86,11 @@ test("4100: a client that does not read what is sent to it", async (t) => {
 
 test("4200: a server that is stopped, and pusher-js is at once on the next one", async (t) => {
   const [leaving, next] = [await startServer(t), await startServer(t)];
-  const balancer = await startBalancer(t, leaving.port);
+  const balancer = await startBalancer(t, [leaving.port]);
   const client = next.client(t, { wsPort: balancer.port });
   const { inbox } = await join(client, "private-room");
   const wire = await leaving.wire(t);
-  balancer.target = next.port;
+  balancer.targets = [next.port];
 
   const began = Date.now();
   const stopped = leaving.stop();
@@ -103,23 +101,6 @@ test("4200: a server that is stopped, and pusher-js is at once on the next one",
   await next.sdk().trigger("private-room", "event", {});
   await inbox.take("event");
 });
-
-/** A TCP load balancer with one target for new connections. */
-async function startBalancer(t, target) {
-  const balancer = { target };
-  const listener = net.createServer((client) => {
-    const server = net.connect(balancer.target, "127.0.0.1");
-    for (const [from, to] of [[client, server], [server, client]]) {
-      from.pipe(to);
-      from.on("error", () => to.destroy());
-    }
-  });
-  listener.listen(0, "127.0.0.1");
-  await once(listener, "listening");
-  t.after(() => listener.close());
-  balancer.port = listener.address().port;
-  return balancer;
-}
 
 test("1006: a server that is killed, and pusher-js is back when it is there again", async (t) => {
   const server = await startServer(t);

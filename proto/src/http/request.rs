@@ -246,6 +246,35 @@ pub fn legacy_event(
     Ok(PublishRequest { items: vec![item], idempotency_key: None })
 }
 
+/// The most channels of one page.
+const PAGE_MAX: usize = 1_000;
+
+/// Which part of a list is wanted, in order of the names. All of it, unless it says otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// How many at most.
+    pub limit: Option<usize>,
+    /// Only those after this one, which need not exist any more.
+    pub after: Option<ChannelName>,
+}
+
+impl Page {
+    fn parse(query: &Query) -> Result<Self, Refusal> {
+        let limit = query.get("limit").map(|text| match text.parse() {
+            Ok(limit) if (1..=PAGE_MAX).contains(&limit) => Ok(limit),
+            _ => Err(Refusal::Malformed(format!(
+                "`limit` is a number from 1 to {PAGE_MAX}, not `{text}`"
+            ))),
+        });
+        let after = query.get("after").map(|text| {
+            ChannelName::parse(text).map_err(|error| {
+                Refusal::Malformed(format!("`after` is the name of a channel: {error}"))
+            })
+        });
+        Ok(Self { limit: limit.transpose()?, after: after.transpose()? })
+    }
+}
+
 /// What `GET /channels` asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelsQuery {
@@ -253,13 +282,16 @@ pub struct ChannelsQuery {
     pub prefix: String,
     /// What to tell about each.
     pub info: Info,
+    /// Which of them.
+    pub page: Page,
 }
 
 impl ChannelsQuery {
     /// Reads the query.
     ///
     /// # Errors
-    /// If user counts are asked for without limiting the answer to presence channels.
+    /// If user counts are asked for without limiting the answer to presence channels, or the page
+    /// is none.
     pub fn parse(query: &Query) -> Result<Self, Refusal> {
         let prefix = query.get("filter_by_prefix").unwrap_or_default().to_owned();
         let info = Info::of_query(query);
@@ -268,7 +300,7 @@ impl ChannelsQuery {
                 "user_count is for presence channels: add filter_by_prefix=presence-",
             ));
         }
-        Ok(Self { prefix, info })
+        Ok(Self { prefix, info, page: Page::parse(query)? })
     }
 }
 

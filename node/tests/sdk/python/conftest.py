@@ -1,19 +1,22 @@
 """A real server for the Python SDKs, and waiting."""
 
+import contextlib
+import itertools
 import json
 import os
 import queue
+import socket
 import subprocess
 import threading
 import time
 import urllib.request
-from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pusher
 import pysher
 import pytest
 
+NODES = int(os.environ.get("HANDBELL_NODES", "1"))
 APP_ID, KEY, SECRET = "42", "test-key", "test-secret"
 MASTER_KEY = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="
 DEADLINE = 15
@@ -59,6 +62,13 @@ class Inbox:
         return self.items.get(timeout=DEADLINE)
 
 
+class Heard(dict):
+    """An inbox for each key, the same one in every thread."""
+
+    def __missing__(self, key):
+        return self.setdefault(key, Inbox())
+
+
 class Subscription:
     """A pysher channel that the server has agreed to."""
 
@@ -73,28 +83,96 @@ class Subscription:
         return self.inboxes[event].take()
 
 
-class Server:
+class Node:
     """A running `handbell serve`."""
+
+    def __init__(self, config, *settings):
+        arguments = [os.environ["HANDBELL_BIN"], "serve", "--config", config]
+        for setting in settings:
+            arguments += ["--set", setting]
+        self.process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+        self.said = self._serving()
+        self.port = int(self.said["clients"].rsplit(":", 1)[1])
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+
+    def _serving(self):
+        for line in self.process.stderr:
+            fields = json.loads(line)["fields"] if line.startswith("{") else {}
+            if fields.get("message") == "serving":
+                return fields
+        pytest.fail("the server has ended")
+
+    def is_one_of(self, count):
+        """Whether the node sees so many and serves what is its own among them."""
+        with urllib.request.urlopen(f"http://{self.said['admin']}/cluster") as answer:
+            status = json.load(answer)
+        members = {member["id"]: member for member in status["view"]["members"]}
+        is_serving = all(member["phase"] == "serving" for member in members.values())
+        share = members.get(status["node"]["id"], {}).get("slots")
+        return len(members) == count and is_serving and share == status["slots_owned"]
+
+
+class Balancer:
+    """A TCP balancer: each new connection goes to the next of the ports."""
+
+    def __init__(self, ports):
+        self.ports = itertools.cycle(ports)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            client, _ = self.listener.accept()
+            server = socket.create_connection(("127.0.0.1", next(self.ports)))
+            for ends in ((client, server), (server, client)):
+                threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source, sink):
+        try:
+            while data := source.recv(65_536):
+                sink.sendall(data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+class Server:
+    """One node, or as many as HANDBELL_NODES says: one cluster behind a balancer."""
 
     def __init__(self, directory, sink_port):
         config = directory / "config.toml"
         config.write_text(CONFIG % sink_port)
-        arguments = [os.environ["HANDBELL_BIN"], "serve", "--config", config]
-        self.process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-        self.port = self._port()
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
-        eventually(self._is_ready, "the server is ready")
+        if NODES == 1:
+            self.nodes = [Node(config)]
+            self.port = self.nodes[0].port
+        else:
+            self.nodes = []
+            for _ in range(NODES):
+                self.nodes.append(self._join(config))
+            self.port = Balancer([node.port for node in self.nodes]).port
+        for node in self.nodes:
+            eventually(lambda node=node: node.is_one_of(NODES), "the nodes are one cluster")
 
-    def _port(self):
-        for line in self.process.stderr:
-            fields = json.loads(line)["fields"] if line.startswith("{") else {}
-            if fields.get("message") == "serving":
-                return int(fields["clients"].rsplit(":", 1)[1])
-        pytest.fail("the server has ended")
+    def _join(self, config):
+        seeds = [node.said["cluster"] for node in self.nodes]
+        return Node(
+            config,
+            f"cluster.node_id=node-{len(seeds) + 1}",
+            "cluster.listen=127.0.0.1:0",
+            f"cluster.seeds={json.dumps(seeds)}",
+            "cluster.secret=what all nodes of the tests know",
+            # Whoever knows others waits for them.
+            f"cluster.bootstrap_after={'60s' if seeds else '0ms'}",
+        )
 
-    def _is_ready(self):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ready") as answer:
-            return answer.status == 200
+    def stop(self):
+        for node in self.nodes:
+            node.process.kill()
+            node.process.wait()
 
     def sdk(self, **options):
         """The server SDK."""
@@ -106,7 +184,7 @@ class Server:
         """A pysher client that is connected."""
         defaults = {"custom_host": "127.0.0.1", "port": self.port, "secure": False, "secret": SECRET}
         client = pysher.Pusher(KEY, **{**defaults, **options})
-        client.heard = defaultdict(Inbox)
+        client.heard = Heard()
         handle = client.connection.event_handler
 
         # An answer can be here before `subscribe` has returned a channel to bind it on.
@@ -146,8 +224,7 @@ def webhooks():
 def server(tmp_path_factory, webhooks):
     running = Server(tmp_path_factory.mktemp("handbell"), webhooks.port)
     yield running
-    running.process.kill()
-    running.process.wait()
+    running.stop()
 
 
 @pytest.fixture

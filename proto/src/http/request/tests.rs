@@ -95,3 +95,23 @@ fn user_counts_are_for_presence_channels() {
     assert!(query("info=user_count&filter_by_prefix=private-").is_err());
     assert!(query("info=user_count,subscription_count&filter_by_prefix=presence-x").is_ok());
 }
+
+#[test]
+fn a_page_has_1_to_1000_channels_and_begins_after_a_name() {
+    let page = |text: &str| {
+        ChannelsQuery::parse(&Query::parse(text).unwrap())
+            .map(|query| (query.page.limit, query.page.after.map(|name| name.to_string())))
+            .map_err(|refusal| refusal.to_string())
+    };
+    assert_eq!(page(""), Ok((None, None)));
+    assert_eq!(page("limit=1"), Ok((Some(1), None)));
+    assert_eq!(page("limit=1000&after=room-9"), Ok((Some(1000), Some("room-9".into()))));
+    for limit in ["0", "1001", "-1", "ten", ""] {
+        let refusal = page(&format!("limit={limit}")).unwrap_err();
+        assert_eq!(refusal, format!("`limit` is a number from 1 to 1000, not `{limit}`"));
+    }
+    for after in ["", "a%20b"] {
+        let refusal = page(&format!("after={after}")).unwrap_err();
+        assert!(refusal.starts_with("`after` is the name of a channel: "), "{refusal}");
+    }
+}
