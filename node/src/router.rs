@@ -21,10 +21,16 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::channels::{Channels, Replier, Request};
 use crate::cluster::Peers;
 
-/// How long any question may take.
-pub const DEADLINE: Duration = Duration::from_secs(5);
-/// The pause before a question is asked again of an owner that is not ready or not the owner.
+/// How long any question may take: nobody is left without an answer for five seconds.
+pub const DEADLINE: Duration = Duration::from_millis(4_500);
+/// The pause before a question is asked again of an owner that is not ready or not the owner. Each
+/// further one is twice as long, up to [`RETRY_AFTER_MAX`].
 const RETRY_AFTER: Duration = Duration::from_millis(10);
+/// What somebody waits for is asked often.
+const RETRY_AFTER_MAX: Duration = Duration::from_millis(50);
+/// What nobody waits for is said again less often, and for longer.
+const TELL_AFTER_MAX: Duration = Duration::from_secs(1);
+const TELL_FOR: Duration = Duration::from_secs(30);
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +72,8 @@ struct Routes {
 pub struct Asked {
     answer: Option<oneshot::Receiver<Answer>>,
     deadline: Instant,
+    /// The next pause, and the longest.
+    pause: (Duration, Duration),
     again: Option<Box<Again>>,
 }
 
@@ -144,7 +152,8 @@ impl Router {
     fn start(&self, slot: Slot, ask: Ask, is_repeatable: bool) -> Asked {
         let answer = Some(self.send(slot, ask.clone()));
         let again = Box::new(Again { router: self.clone(), slot, ask, is_repeatable });
-        Asked { answer, deadline: Instant::now() + DEADLINE, again: Some(again) }
+        let pause = (RETRY_AFTER, RETRY_AFTER_MAX);
+        Asked { answer, deadline: Instant::now() + DEADLINE, pause, again: Some(again) }
     }
 
     fn send(&self, slot: Slot, ask: Ask) -> oneshot::Receiver<Answer> {
@@ -171,7 +180,9 @@ impl Router {
     /// Tells a channel something, and nobody waits for the answer.
     pub fn tell(&self, key: ChannelKey, command: Command) {
         let channel = key.channel.clone();
-        let asked = self.ask(key, command);
+        let mut asked = self.ask(key, command);
+        asked.pause.1 = TELL_AFTER_MAX;
+        asked.deadline = Instant::now() + TELL_FOR;
         tokio::spawn(async move {
             if let Err(error) = asked.answer().await {
                 tracing::warn!(?channel, %error, "a channel could not be told of a change");
@@ -277,7 +288,8 @@ impl Asked {
     /// A question that cannot be asked.
     #[must_use]
     pub fn unavailable() -> Self {
-        Self { answer: None, deadline: Instant::now(), again: None }
+        let pause = (Duration::ZERO, Duration::ZERO);
+        Self { answer: None, deadline: Instant::now(), pause, again: None }
     }
 
     /// The channel's answer.
@@ -315,12 +327,14 @@ impl Asked {
             let Some(again) = self.again.as_deref().filter(may_repeat) else {
                 return Err(error);
             };
-            if Instant::now() + RETRY_AFTER >= self.deadline {
+            let (pause, pause_max) = self.pause;
+            if Instant::now() + pause >= self.deadline {
                 let slot = again.slot.index();
                 tracing::warn!(slot, %error, "a question was given up");
                 return Err(error);
             }
-            sleep(RETRY_AFTER).await;
+            sleep(pause).await;
+            self.pause.0 = (pause * 2).min(pause_max);
             self.answer = Some(again.router.send(again.slot, again.ask.clone()));
         }
     }

@@ -252,6 +252,7 @@ impl Task {
     }
 
     fn answered(&mut self, (channel, request, answer): Answer) -> Result<(), End> {
+        let is_superseded = self.waiting.iter().any(|(waiting, _)| *waiting == channel);
         if let Some(index) = self.waiting.iter().position(|(waiting, _)| *waiting == channel)
             && let Some((channel, next)) = self.waiting.remove(index)
         {
@@ -267,6 +268,10 @@ impl Task {
             self.connection.entry.metrics.subscribed(channel.kind().label(), result);
         }
         match refusal {
+            // The client has left meanwhile, and may have asked again.
+            Some(_) if is_superseded && matches!(request, Request::Join(Role::Subscriber(_))) => {
+                Ok(())
+            }
             Some(refusal) => self.apply(Input::Refused { channel, request, refusal }),
             None => Ok(()),
         }

@@ -118,9 +118,10 @@ impl Press {
             origin: Origin::Api { except: None },
             ttl_seconds: 0,
             priority: Priority::default(),
+            retry: None,
         };
         let key = self.channels[place].clone();
-        self.server.router.ask_for(key, Command::Publish(draft), None, Some(self.ack))
+        self.server.router.ask_for(key, Command::Publish(draft), Some(self.ack))
     }
 
     async fn await_answer(&self, asked: Asked) {

@@ -15,9 +15,10 @@ use proto::idempotency::RetryKey;
 use proto::quota::Demand;
 use proto::{App, ChannelKey, ChannelName, Refusal};
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 
 use crate::channel::published;
-use crate::router::Asked;
+use crate::router::{Asked, DEADLINE};
 use crate::server::Server;
 
 use super::auth::{Authentic, authenticate};
@@ -94,8 +95,18 @@ fn acknowledged(status: StatusCode, ack: Ack, body: impl Into<Body>) -> Response
     response
 }
 
-/// Publishes every item to every one of its channels, and returns the answers in that order.
+/// Publishes every item to every one of its channels, and returns the answers in that order. What is
+/// not answered in time may have been published.
 async fn publish(
+    server: &Server,
+    authentic: &Authentic,
+    request: &PublishRequest,
+) -> Result<(Vec<Published>, Ack), HttpError> {
+    let published = publish_all(server, authentic, request);
+    timeout(DEADLINE, published).await.unwrap_or_else(|_| Err(Refusal::Unavailable.into()))
+}
+
+async fn publish_all(
     server: &Server,
     authentic: &Authentic,
     request: &PublishRequest,

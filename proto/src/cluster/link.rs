@@ -12,7 +12,7 @@ use crate::time::Moment;
 
 mod frame;
 
-pub use frame::{Frame, FrameError, Messages, Received};
+pub use frame::{Frame, FrameError, Health, Messages, Received};
 
 use frame::split;
 
@@ -56,17 +56,6 @@ const FORGOTTEN: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{BACKLOG_BYTES_MAX} bytes wait for the peer already")]
 pub struct Overflow;
-
-/// How a peer is doing, by what comes from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Health {
-    /// It answers.
-    Up,
-    /// It has not for [`SUSPECT_AFTER`].
-    Suspect,
-    /// It has not for [`STALLED_AFTER`].
-    Stalled,
-}
 
 #[derive(Clone, Debug)]
 struct Batch {

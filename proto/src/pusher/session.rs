@@ -331,11 +331,6 @@ impl Session {
         match request {
             Request::Join(Role::Subscriber(_)) => {
                 self.channels.remove(channel);
-                if *refusal == Refusal::Unavailable {
-                    // It may still come to be: then it is undone.
-                    let (channel, request) = (channel.clone(), Request::Unsubscribe);
-                    actions.push(Action::Ask { channel, request });
-                }
                 let message = frame::subscription_error(channel.as_str(), refusal);
                 actions.push(Action::Send(message));
             }

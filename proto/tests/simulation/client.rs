@@ -161,7 +161,7 @@ impl World {
             }
             Wish::Out => ToShard::Unsubscribe(key, socket, (client as u64) << 32 | number),
         };
-        self.to_shard(node, Life::shard_of(socket), message);
+        self.put_to_shard(node, Life::shard_of(socket), message);
     }
 
     /// A request has been answered; the next one of the channel begins.
@@ -207,7 +207,7 @@ impl World {
         let place = &self.places[live.node];
         if place.life.as_ref().is_some_and(|life| life.me == live.life) {
             let detach = ToShard::Detach(live.socket);
-            self.to_shard(live.node, Life::shard_of(live.socket), detach);
+            self.put_to_shard(live.node, Life::shard_of(live.socket), detach);
         }
         let pause = self.draw.millis(20, 400);
         self.after(pause, To::Client(client));
@@ -276,7 +276,7 @@ impl World {
         &mut self,
         publisher: usize,
         attempt: u64,
-        answer: Option<(Reply, Ack)>,
+        answer: Option<&(Reply, Ack)>,
     ) {
         let state = &mut self.publishers[publisher];
         let Some((_, since, current)) = &mut state.trying else { return };

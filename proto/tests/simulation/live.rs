@@ -584,10 +584,10 @@ impl World {
             Answer::Reply(reply, ack) => Some((reply, ack)),
             _ => None,
         };
-        self.conclude(node, asking.then, outcome);
+        self.conclude(node, asking.then, outcome.as_ref());
     }
 
-    fn conclude(&mut self, node: usize, then: Then, outcome: Option<(Reply, Ack)>) {
+    fn conclude(&mut self, node: usize, then: Then, outcome: Option<&(Reply, Ack)>) {
         match then {
             Then::Join(client, key, joined) => {
                 let socket = joined.socket;
@@ -595,7 +595,7 @@ impl World {
                     return self.wish_done(client, &key, socket);
                 }
                 let refused = ToShard::Refused(key.clone(), joined);
-                self.to_shard(node, Life::shard_of(socket), refused);
+                self.put_to_shard(node, Life::shard_of(socket), refused);
                 self.refused(client, &key, socket);
             }
             Then::Unsubscribe(client, key) => {
@@ -604,7 +604,9 @@ impl World {
                     self.wish_done(client, &key, socket);
                 }
             }
-            Then::Publish(publisher, attempt) => self.published(publisher, attempt, outcome),
+            Then::Publish(publisher, attempt) => {
+                self.published(publisher, attempt, outcome);
+            }
             Then::Nobody => {}
         }
     }

@@ -11,12 +11,15 @@ use super::draw::Draw;
 /// Lanes of a session: control, and messages.
 pub(super) const LANES: usize = 2;
 
+/// Frames on their way, and when they are due.
+type Wire = VecDeque<(Moment, Vec<u8>)>;
+
 /// A connection between two lives of nodes.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) ends: [(usize, RelayId); 2],
     /// By direction (from the first end, from the second) and lane: frames and when they are due.
-    wires: [[VecDeque<(Moment, Vec<u8>)>; LANES]; 2],
+    wires: [[Wire; LANES]; 2],
 }
 
 /// What one node has heard of another.

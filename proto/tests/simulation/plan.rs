@@ -105,9 +105,6 @@ pub(super) fn run(seed: u64, mutation: Option<Mutation>, is_traced: bool) -> Out
         world.run_for(lull);
     }
     quiesce(&mut world);
-    if std::env::var("SIM_LINKS").is_ok() {
-        debug_links(&world);
-    }
     let checker = &world.checker;
     Outcome {
         plan,
@@ -230,32 +227,4 @@ fn quiesce(world: &mut World) {
     let users: Vec<String> = world.clients.iter().map(|client| client.user.clone()).collect();
     let user_of = |connection: Connection| users[(connection & 0xff) as usize].clone();
     world.checker.judge(user_of, &owners);
-}
-#[allow(dead_code)]
-fn debug_links(world: &World) {
-    for place in &world.places {
-        if let Some(life) = &place.life {
-            for (id, peer) in &life.peers {
-                let text = format!("{:?}", peer.link);
-                let cut = text.len().min(100);
-                println!(
-                    "{} -> {}: session {:?} {} ... {}",
-                    life.me.node,
-                    id.node,
-                    peer.session,
-                    &text[..cut],
-                    text.split("], bytes")
-                        .nth(1)
-                        .unwrap_or("")
-                        .chars()
-                        .rev()
-                        .take(600)
-                        .collect::<String>()
-                        .chars()
-                        .rev()
-                        .collect::<String>()
-                );
-            }
-        }
-    }
 }

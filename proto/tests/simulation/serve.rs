@@ -180,7 +180,7 @@ impl World {
         task.shards_left = SHARDS;
         let slots: Vec<Slot> = task.current.iter().map(|claim| claim.0).collect();
         for shard in 0..SHARDS as usize {
-            self.to_shard(node, shard, ToShard::Gather(slots.clone(), to.clone(), number));
+            self.put_to_shard(node, shard, ToShard::Gather(slots.clone(), to.clone(), number));
         }
     }
 
@@ -485,16 +485,16 @@ impl World {
         }
         if let Delivery::Welcome { joined, .. } = &delivery {
             let shard = Life::shard_of(joined.socket);
-            return self.to_shard(node, shard, ToShard::Deliver(key.clone(), delivery));
+            return self.put_to_shard(node, shard, ToShard::Deliver(key.clone(), delivery));
         }
         for shard in 0..SHARDS as usize {
             if self.life(node).shards[shard].locals.contains_key(key) {
-                self.to_shard(node, shard, ToShard::Deliver(key.clone(), delivery.clone()));
+                self.put_to_shard(node, shard, ToShard::Deliver(key.clone(), delivery.clone()));
             }
         }
     }
 
-    pub(super) fn to_shard(&mut self, node: usize, shard: usize, message: ToShard) {
+    pub(super) fn put_to_shard(&mut self, node: usize, shard: usize, message: ToShard) {
         let known = &mut self.life(node).shards[shard];
         known.queue.push_back(message);
         if !std::mem::replace(&mut known.is_awake, true) {

@@ -93,6 +93,11 @@ impl<C, R, W> Custody<C, R, W> {
             Command::Publish(_) if key.channel.kind().cache => {
                 return Dispatch::Begin(key, command, ack);
             }
+            Command::Publish(_)
+                if ack == Some(Ack::Replicated) && self.best_ack() < Ack::Replicated =>
+            {
+                return Dispatch::Answered(Answer::Unavailable);
+            }
             Command::Publish(_) => {
                 Reply::Published(self.publish_to_nobody(&key, &command, (now, effects)))
             }

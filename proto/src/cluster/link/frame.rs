@@ -13,6 +13,17 @@ pub enum FrameError {
     Version(u64),
 }
 
+/// How a peer is doing, by what comes from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// It answers.
+    Up,
+    /// It has not for [`SUSPECT_AFTER`](super::SUSPECT_AFTER).
+    Suspect,
+    /// It has not for [`STALLED_AFTER`](super::STALLED_AFTER).
+    Stalled,
+}
+
 /// A frame to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
