@@ -104,7 +104,7 @@ impl Inbox {
             Message::Answer(number, answer) => channels.peers().answered(peer, number, answer),
             Message::Deliver(key, delivery) => self.deliver(from, &key, delivery).await,
             Message::Listed(slots, part) => channels.listed(&slots, from, part),
-            Message::Phase(phase) => self.said(from, phase),
+            Message::Sees(phase, members) => self.said(from, phase, members),
             Message::Unknown(kind) => {
                 self.unknown.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(peer = %from.node, kind, "a peer did not understand a message");
@@ -114,11 +114,11 @@ impl Inbox {
         }
     }
 
-    /// A peer has said how far it has come.
-    fn said(&self, from: &RelayId, phase: Phase) {
+    /// A peer has said how far it has come and whom it sees.
+    fn said(&self, from: &RelayId, phase: Phase, members: Vec<RelayId>) {
         if let Some(member) = self.member.get() {
             // One that has stopped needs to know no more.
-            let _ = member.cast(member::Message::Said(from.clone(), phase));
+            let _ = member.cast(member::Message::Said(from.clone(), phase, members));
         }
     }
 

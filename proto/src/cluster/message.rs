@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Command, Delivery, Part, Reply, Resync};
-use crate::name::{AppId, ChannelKey, ChannelName};
+use crate::name::{AppId, ChannelKey, ChannelName, RelayId};
 use crate::quota::{Grant, Usage};
 use crate::refusal::Refusal;
 use crate::time::{Moment, Now};
@@ -85,8 +85,9 @@ pub enum Message {
     Listed(Vec<Slot>, Part),
     /// To those who yielded: the sender serves the slot with what they gave.
     Taken(Slot),
-    /// How far the sender has come in its life: gossip says so too, and takes longer.
-    Phase(Phase),
+    /// How far the sender has come in its life, and who its members are: gossip says the first too,
+    /// and takes longer.
+    Sees(Phase, Vec<RelayId>),
 }
 
 /// A question.
@@ -194,7 +195,7 @@ impl Message {
             Self::Withdraw(slot) => (13, pack(&(slot,))),
             Self::Listed(slots, part) => (14, pack(&(slots, part))),
             Self::Taken(slot) => (15, pack(&(slot,))),
-            Self::Phase(phase) => (16, pack(&(phase,))),
+            Self::Sees(phase, members) => (16, pack(&(phase, members))),
         }
     }
 
@@ -217,7 +218,7 @@ impl Message {
             | Self::Answer(..)
             | Self::Deliver(..)
             | Self::Listed(..)
-            | Self::Phase(_)
+            | Self::Sees(..)
             | Self::Unknown(_) => None,
         }
     }
@@ -244,7 +245,7 @@ impl Message {
             13 => read.read().map(|(slot,)| Self::Withdraw(slot))?,
             14 => read.read().map(|(slots, part)| Self::Listed(slots, part))?,
             15 => read.read().map(|(slot,)| Self::Taken(slot))?,
-            16 => read.read().map(|(phase,)| Self::Phase(phase))?,
+            16 => read.read().map(|(phase, members)| Self::Sees(phase, members))?,
             _ => return Err(DecodeError::Kind(kind)),
         })
     }
