@@ -111,6 +111,8 @@ pub struct Branch {
     pub told: Vec<UserId>,
     /// Whether it had told the application that somebody is there.
     pub is_occupied: bool,
+    /// Where each ownership on its way ended.
+    pub ends: Vec<Position>,
 }
 
 impl Command {
