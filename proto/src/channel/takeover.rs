@@ -10,7 +10,9 @@ use crate::name::{ChannelName, RelayId, SocketId};
 use crate::position::{Epoch, Position};
 use crate::time::{Moment, Now, Shift};
 
-use super::command::{Branch, Delivery, Effect, Joined, Part, Published, Resumed, Resync, Role};
+use super::command::{
+    Branch, Delivery, Effect, Joined, Part, Published, Resumed, Resync, Role, Way,
+};
 use super::roster::Sockets;
 use super::{Channel, Settings};
 
@@ -68,36 +70,39 @@ impl Channel {
         let members = self.roster.members().into_iter().map(|member| member.user.clone());
         let (leaving, is_occupied) = self.edges.told();
         let told = members.chain(leaving).collect();
-        let ends = self.ends();
-        Branch { cached: self.memory.last_cached().cloned(), told, is_occupied, ends }
+        let way = self.way();
+        Branch { cached: self.memory.last_cached().cloned(), told, is_occupied, way }
+    }
+
+    /// The way that the channel has come.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        let ends = self.ancestors.iter().copied().chain([self.position]).collect();
+        let published_ms = self.memory.iter().last().map_or(0, |last| last.unix_ms);
+        Way { ends, published_ms }
     }
 
     /// Whether something was published on another way of the channel since it parted from this one.
+    /// What ended before this one began is not another way.
     #[must_use]
-    pub fn lacks(&self, other: &Self) -> bool {
-        self.lacks_of(&other.ends())
-    }
-
-    fn lacks_of(&self, ends: &[Position]) -> bool {
-        let own = self.ends();
-        let shared = ends.iter().filter_map(|end| {
-            let same = own.iter().find(|own| own.epoch == end.epoch)?;
-            Some(same.offset.min(end.offset))
+    pub fn lacks(&self, other: &Way) -> bool {
+        let own = self.way();
+        let shared = other.ends.iter().filter_map(|end| {
+            let same = own.ends.iter().filter(|own| own.epoch == end.epoch);
+            same.map(|own| own.offset.min(end.offset)).max()
         });
-        let shared = shared.max().unwrap_or_default();
-        ends.last().is_some_and(|last| last.offset > shared)
-    }
-
-    /// Where each ownership on the way ended, and the place of this one.
-    fn ends(&self) -> Vec<Position> {
-        self.ancestors.iter().copied().chain([self.position]).collect()
+        match (shared.max(), own.ends.first()) {
+            (Some(shared), _) => other.ends.last().is_some_and(|last| last.offset > shared),
+            (None, Some(first)) => other.published_ms >= first.epoch.birth,
+            (None, None) => false,
+        }
     }
 
     /// Another node served the channel as well: keeps the later one of two cached events, and tells the
     /// application who is here and who is not, whatever it was told before.
     pub(super) fn reunite(&mut self, branch: Branch, effects: &mut Vec<Effect>) {
-        let Branch { cached, mut told, is_occupied, ends } = branch;
-        if self.lacks_of(&ends) {
+        let Branch { cached, mut told, is_occupied, way } = branch;
+        if self.lacks(&way) {
             self.tell_of_loss(&[], effects);
         }
         if let Some(cached) = cached.filter(|_| self.kind.cache) {

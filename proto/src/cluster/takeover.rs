@@ -101,7 +101,7 @@ impl Takeover {
         }
         for inherited in channels.values_mut() {
             let channel = inherited.channel.as_ref();
-            inherited.others.retain(|other| channel.is_some_and(|c| c.lacks(other)));
+            inherited.others.retain(|other| channel.is_some_and(|c| c.lacks(&other.way())));
         }
         // What another node had published while it was cut off is not on the way of the channel that goes
         // on: whoever repeats it is not to be told that it was done.

@@ -256,7 +256,7 @@ fn quiesce(world: &mut World) {
     let users: Vec<String> = world.clients.iter().map(|client| client.user.clone()).collect();
     let user_of = |connection: Connection| users[(connection & 0xff) as usize].clone();
     world.checker.judge(user_of, &owners);
-    if world.quorum.is_some() {
+    if world.quorum.is_some() || !world.checker.is_cut {
         world.checker.judge_ways(&owners);
     }
 }
