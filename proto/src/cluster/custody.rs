@@ -252,6 +252,8 @@ impl<C, R, W> Custody<C, R, W> {
             | Message::Deliver(..)
             | Message::Listed(..)
             | Message::Phase(_)
+            | Message::Published(..)
+            | Message::Confirmed(_)
             | Message::Unknown(_) => {}
         }
     }

@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::time::Moment;
 
 mod frame;
@@ -252,8 +254,11 @@ impl Link {
     ///
     /// # Errors
     /// [`FrameError`]; the frame changed nothing.
-    pub fn receive(&mut self, frame: &[u8], now: Moment) -> Result<Received, FrameError> {
-        let (header, messages) = frame.split_at_checked(HEADER).ok_or(FrameError::Garbled)?;
+    pub fn receive(&mut self, mut frame: Bytes, now: Moment) -> Result<Received, FrameError> {
+        if frame.len() < HEADER {
+            return Err(FrameError::Garbled);
+        }
+        let header = frame.split_to(HEADER);
         let part = |index: usize| {
             let bytes = header.get(index * 8..index * 8 + 8).and_then(|b| b.try_into().ok());
             bytes.map_or(0, u64::from_be_bytes)
@@ -262,7 +267,7 @@ impl Link {
         if version != u64::from(WIRE) {
             return Err(FrameError::Version(version));
         }
-        let messages = split(messages)?;
+        let messages = split(frame)?;
         self.heard = now;
         let is_forgotten = self.acknowledge(part(4), part(5), now);
         let (is_restarted, messages) = self.accept(generation, (number, oldest), messages);
@@ -318,7 +323,7 @@ impl Link {
                 self.partial.extend_from_slice(&body);
             }
             if kind != PART {
-                whole.push((kind, std::mem::take(&mut self.partial)));
+                whole.push((kind, std::mem::take(&mut self.partial).into()));
             }
         }
         whole
