@@ -21,7 +21,7 @@ use ractor::{ActorCell, ActorRuntime};
 use crate::apps::Apps;
 use crate::channel::{ChannelActor, Start, Vitals};
 use crate::clock::Clock;
-use crate::cluster::{Peers, Pulse};
+use crate::cluster::{Lease, Peers, Pulse};
 use crate::metrics::ChannelMetrics;
 use crate::quotas::Quotas;
 use crate::relay::Relay;
@@ -73,6 +73,8 @@ pub struct Parts {
     pub peers: Peers,
     /// Whether this process was stopped for a while.
     pub pulse: Pulse,
+    /// Until when this node may serve.
+    pub lease: Lease,
     /// What apps may use.
     pub quotas: Quotas,
     /// Where happenings go.
@@ -93,7 +95,7 @@ impl Channels {
     pub fn new(parts: Parts) -> Self {
         let me = parts.relay.id();
         let new = |slot| {
-            let custody = Custody::new(slot, me.clone());
+            let custody = Custody::new(slot, me.clone(), parts.lease.quorum());
             Mutex::new(SlotState { custody, ledgers: HashMap::new() })
         };
         Self(Arc::new(Table {
@@ -142,7 +144,7 @@ impl Channels {
                 let ask = Ask::Channel { key, command, ack };
                 self.begin(slot, Request { slot: number, ask, replier });
             }
-            Dispatch::Ledger(app, usage) => replier.answer(self.lease(slot, app, usage)),
+            Dispatch::Ledger(app, usage) => replier.answer(self.grant(slot, app, usage)),
             Dispatch::Answered(answer) => replier.answer(answer),
         }
         self.carry_out((slot, number), effects, batch);
@@ -184,7 +186,7 @@ impl Channels {
         });
     }
 
-    fn lease(&self, slot: &mut SlotState, app: AppId, usage: Usage) -> Answer {
+    fn grant(&self, slot: &mut SlotState, app: AppId, usage: Usage) -> Answer {
         match self.0.parts.apps.by_id(app.as_str()) {
             Some(entry) => {
                 let ledger = slot.ledgers.entry(app).or_default();
@@ -293,10 +295,19 @@ impl Channels {
         self.0.parts.ack
     }
 
-    /// Whether this process was stopped for so long that the others have gone on without it.
+    /// Whether this process was stopped for so long that the others have gone on without it, or only a
+    /// majority may serve and this node has lost it.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.0.parts.pulse.is_late(self.clock().moment())
+        let Parts { pulse, lease, .. } = &self.0.parts;
+        let now = self.clock().moment();
+        pulse.is_late(now) || lease.is_over(now)
+    }
+
+    /// Until when this node may serve.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.0.parts.lease
     }
 
     /// Time.

@@ -4,6 +4,7 @@
 mod agreement;
 pub mod engine;
 mod inbox;
+mod lease;
 mod member;
 mod peers;
 mod pulse;
@@ -12,6 +13,7 @@ mod start;
 
 pub use agreement::Differences;
 pub use inbox::Inbox;
+pub use lease::Lease;
 pub use member::{Member, MemberParts, Message, Status};
 pub use peers::{LinkStatus, Peers};
 pub use pulse::Pulse;

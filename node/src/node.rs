@@ -9,8 +9,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use proto::RelayId;
 use proto::cluster::message::Ack;
+use proto::door::Close;
 use proto::name::NodeId;
 use proto::pusher::Timing;
+use proto::pusher::code::CloseCode;
 use ractor::{Actor, ActorCell, SpawnErr};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -21,7 +23,7 @@ use crate::admin::{self, Admin};
 use crate::apps::Apps;
 use crate::channels::{ChannelSupervisor, Channels, Parts};
 use crate::clock::Clock;
-use crate::cluster::{self, Cluster, Peers, Pulse, incarnation};
+use crate::cluster::{self, Cluster, Lease, Peers, Pulse, incarnation};
 use crate::config::{ClusterSection, Config, Source};
 use crate::metrics::{ChannelMetrics, HttpMetrics, Metrics, RelayMetrics, Scrape};
 use crate::quotas::Quotas;
@@ -80,6 +82,7 @@ impl Node {
             relay: Arc::clone(&relay),
             peers: peers.clone(),
             pulse: pulse.clone(),
+            lease: Lease::new(config.cluster.as_ref().and_then(ClusterSection::quorum)),
             quotas: quotas.clone(),
             ack: config.cluster.as_ref().map_or(Ack::Sequenced, |cluster| cluster.ack),
             webhooks: webhooks.clone(),
@@ -103,7 +106,6 @@ impl Node {
         let (supervisor, ended) = supervise(&channels, &webhooks, reload).await?;
         tokio::spawn(quotas.clone().renew());
         let cluster = join((&config, &pulse), (&router, &apps), &supervisor).await?;
-        let timing = timing(&config);
         let server = Arc::new(Server {
             clock,
             apps,
@@ -111,7 +113,7 @@ impl Node {
             quotas,
             cluster,
             relay,
-            timing,
+            timing: timing(&config),
             http_metrics: HttpMetrics::new(&metrics),
             metrics,
             events: AtomicU64::new(0),
@@ -202,7 +204,7 @@ impl Node {
     /// Tells all clients at once to reconnect.
     pub async fn send_away(&self) {
         self.server.is_draining.store(true, Ordering::Relaxed);
-        self.server.relay.drain(usize::MAX).await;
+        self.server.relay.close(usize::MAX, &going_away()).await;
         sleep(WAVE_EVERY).await;
     }
 
@@ -228,13 +230,14 @@ impl Node {
     async fn close_connections(&self) {
         let window = self.config.drain.window.0;
         let (began, relay) = (Instant::now(), &self.server.relay);
+        let close = going_away();
         let waves = usize::try_from(window.as_millis() / WAVE_EVERY.as_millis()).unwrap_or(1);
         // The last fifth of the window is for clients that are slow to go.
         let waves = (waves * 4 / 5).max(1);
-        let per_shard = relay.drain(0).await.div_ceil(waves).div_ceil(cores()).max(1);
-        while relay.drain(per_shard).await > 0 {
+        let per_shard = relay.close(0, &close).await.div_ceil(waves).div_ceil(cores()).max(1);
+        while relay.close(per_shard, &close).await > 0 {
             if began.elapsed() >= window {
-                let remaining = relay.drain(usize::MAX).await;
+                let remaining = relay.close(usize::MAX, &close).await;
                 tracing::warn!(remaining, "the drain window is over; the rest is closed at once");
                 sleep(WAVE_EVERY).await;
                 return;
@@ -260,6 +263,11 @@ impl Node {
             tracing::error!(dropped, "webhook events were not delivered before the end");
         }
     }
+}
+
+/// What clients of a node that shuts down are told.
+fn going_away() -> Close {
+    CloseCode::Reconnect.because("the server is going away; reconnect")
 }
 
 fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {

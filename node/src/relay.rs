@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::channel::{Delivery, Joined, Reply};
 use proto::cluster::slot::{SLOTS, Slot};
+use proto::door::Close;
 use proto::wire::Wire;
 use proto::{ChannelKey, RelayId, SocketId};
 use tokio::sync::{mpsc, oneshot};
@@ -87,10 +88,12 @@ pub enum ToShard {
         /// Told when the claimant has been sent everything.
         reply: oneshot::Sender<()>,
     },
-    /// The node drains: close so many connections.
-    Drain {
+    /// Close so many connections.
+    Close {
         /// How many at most.
         connections: usize,
+        /// How.
+        close: Close,
         /// Where the number of those that remain goes.
         reply: oneshot::Sender<usize>,
     },
@@ -210,11 +213,12 @@ impl Relay {
     }
 
     /// Closes up to `per_shard` connections of every shard and returns how many remain.
-    pub async fn drain(&self, per_shard: usize) -> usize {
+    pub async fn close(&self, per_shard: usize, close: &Close) -> usize {
         let mut remaining = 0;
         for shard in 0..self.shards.len() {
             let (reply, answer) = oneshot::channel();
-            self.tell(shard, ToShard::Drain { connections: per_shard, reply }).await;
+            let (connections, close) = (per_shard, close.clone());
+            self.tell(shard, ToShard::Close { connections, close, reply }).await;
             remaining += answer.await.unwrap_or_default();
         }
         remaining

@@ -99,6 +99,9 @@ impl Server {
                 None => "looking for the other nodes".to_owned(),
             });
         }
+        if self.router.channels().is_stopped() {
+            return Err("this node has lost the majority of the cluster".to_owned());
+        }
         let members = self.router.view().map_or(0, |view| view.members().len());
         Ok(format!("{members} nodes"))
     }

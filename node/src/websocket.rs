@@ -122,6 +122,9 @@ fn check(server: &Server, app: Option<&App>, request: &Request<Body>) -> Result<
     if server.is_draining() {
         return Err(CloseCode::Reconnect.because("the server is going away; reconnect"));
     }
+    if server.router.channels().is_stopped() {
+        return Err(CloseCode::OverCapacity.because("this node does not serve now; try another"));
+    }
     let query = Query::parse(request.uri().query().unwrap_or_default()).unwrap_or_default();
     let hello = handshake::Hello {
         protocol: query.get("protocol"),

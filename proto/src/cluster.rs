@@ -7,6 +7,7 @@ pub mod link;
 pub mod membership;
 pub mod message;
 pub mod ownership;
+pub mod quorum;
 pub mod replication;
 pub mod ring;
 pub mod slot;

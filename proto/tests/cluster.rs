@@ -176,7 +176,7 @@ fn samples() -> Vec<Message> {
         Message::Withdraw(slot),
         Message::Listed(vec![slot], part),
         Message::Taken(slot),
-        Message::Phase(Phase::Serving),
+        Message::Sees(Phase::Serving, vec![relay.clone()]),
         Message::Published(mark, key, publication.into()),
         Message::Confirmed(vec![(slot, mark)]),
     ]

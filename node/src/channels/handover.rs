@@ -63,6 +63,11 @@ impl Channels {
         self.with_all(|custody, now, effects| custody.restarted(peer, now, effects));
     }
 
+    /// More than half of the nodes have heard this one a moment ago, or have not any more.
+    pub fn set_lease(&self, has_lease: bool) {
+        self.with_all(|custody, now, effects| custody.lease(has_lease, now, effects));
+    }
+
     /// Does what waits for time to pass.
     pub fn tick(&self) {
         if self.0.needs_tick.swap(false, Ordering::Relaxed) {

@@ -113,7 +113,7 @@ impl Inbox {
                 }
             }
             Message::Listed(slots, part) => channels.listed(&slots, from, part),
-            Message::Phase(phase) => self.said(from, phase),
+            Message::Sees(phase, members) => self.said(from, phase, members),
             Message::Unknown(kind) => {
                 self.unknown.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(peer = %from.node, kind, "a peer did not understand a message");
@@ -123,11 +123,11 @@ impl Inbox {
         }
     }
 
-    /// A peer has said how far it has come.
-    fn said(&self, from: &RelayId, phase: Phase) {
+    /// A peer has said how far it has come and whom it sees.
+    fn said(&self, from: &RelayId, phase: Phase, members: Vec<RelayId>) {
         if let Some(member) = self.member.get() {
             // One that has stopped needs to know no more.
-            let _ = member.cast(member::Message::Said(from.clone(), phase));
+            let _ = member.cast(member::Message::Said(from.clone(), phase, members));
         }
     }
 

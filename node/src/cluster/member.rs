@@ -11,6 +11,7 @@ use proto::cluster::membership::{Effect, Input, Membership, Seen};
 use proto::cluster::message as wire;
 use proto::cluster::view::{self, Phase, View};
 use proto::name::NodeId;
+use proto::pusher::code::CloseCode;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{Notify, mpsc};
 
@@ -24,6 +25,8 @@ use super::{Differences, Inbox};
 
 /// How often time passes for the view.
 const TICK: Duration = Duration::from_millis(20);
+/// What clients are told that are sent away from a minority.
+const NO_MAJORITY: &str = "this node has lost the majority of the cluster; try another";
 /// How often time passes for the slots.
 const SLOT_TICKS: u64 = 5;
 
@@ -97,8 +100,8 @@ impl Status {
 pub enum Message {
     /// Something happened to a connection or in gossip.
     Event(Event),
-    /// A peer has said how far it has come.
-    Said(RelayId, Phase),
+    /// A peer has said how far it has come, and who its members are.
+    Said(RelayId, Phase, Vec<RelayId>),
     /// The engine has failed for good.
     EngineFailed,
     /// Give all slots away.
@@ -120,6 +123,8 @@ pub struct State {
     /// Nodes that have other apps.
     strangers: Vec<NodeId>,
     ticks: u64,
+    /// Whether the slots were told that they may be served, where only a majority may.
+    has_lease: bool,
 }
 
 impl Member {
@@ -147,10 +152,12 @@ impl Actor for Member {
     ) -> Result<State, ActorProcessingErr> {
         let now = parts.clock.moment();
         let me = parts.router.me().clone();
-        let membership = Membership::new(me, parts.bootstrap_after, now + parts.hold);
+        let quorum = parts.channels.lease().quorum();
+        let start = now + parts.hold;
+        let membership = Membership::new(me, (parts.bootstrap_after, quorum), start);
         myself.send_interval(TICK, || Message::Tick);
         let (members, strangers) = (Vec::new(), Vec::new());
-        Ok(State { parts, membership, members, view: None, strangers, ticks: 0 })
+        Ok(State { parts, membership, members, view: None, strangers, ticks: 0, has_lease: false })
     }
 
     async fn handle(
@@ -161,7 +168,9 @@ impl Actor for Member {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Message::Event(event) => state.event(event),
-            Message::Said(peer, phase) => state.apply(Input::Said(peer, phase)),
+            Message::Said(peer, phase, members) => {
+                state.apply(Input::Said(peer, phase, members));
+            }
             Message::EngineFailed => return Err("the engine of the cluster failed".into()),
             Message::Drain => state.membership.drain(),
             Message::Tick => state.tick(),
@@ -177,7 +186,7 @@ impl State {
             Event::Up { peer, session } => {
                 tracing::info!(peer = %peer.node, incarnation = peer.incarnation, "a link is up");
                 self.parts.inbox.peer(&peer).connected(session, &self.parts.clock);
-                self.say_phase(&peer);
+                self.say_what_it_sees(&peer);
                 Input::Up(peer)
             }
             Event::Down { peer, session } => {
@@ -206,6 +215,7 @@ impl State {
     fn tick(&mut self) {
         self.ticks += 1;
         self.apply(Input::Tick);
+        self.renew_lease();
         if self.ticks.is_multiple_of(SLOT_TICKS) {
             self.parts.channels.tick();
             self.compare_apps();
@@ -224,6 +234,29 @@ impl State {
         self.strangers = differing;
     }
 
+    /// Stops serving when the lease is over, and closes all connections: their clients find a node that
+    /// is on the other side.
+    fn renew_lease(&mut self) {
+        let channels = self.parts.channels.clone();
+        if channels.lease().quorum().is_none() {
+            return;
+        }
+        channels.lease().renew(channels.peers().proofs());
+        let has_lease = !channels.lease().is_over(self.parts.clock.moment());
+        if std::mem::replace(&mut self.has_lease, has_lease) == has_lease {
+            return;
+        }
+        channels.set_lease(has_lease);
+        if has_lease {
+            return tracing::info!("this node belongs to a majority and may serve");
+        }
+        tracing::error!("this node has lost the majority: it stops serving and closes connections");
+        tokio::spawn(async move {
+            let close = CloseCode::OverCapacity.because(NO_MAJORITY);
+            channels.relay().close(usize::MAX, &close).await;
+        });
+    }
+
     fn apply(&mut self, input: Input) {
         let mut effects = Vec::new();
         self.membership.apply(input, self.parts.clock.moment(), &mut effects);
@@ -240,14 +273,12 @@ impl State {
     /// Takes the present view over if it has changed.
     fn update(&mut self) {
         let phase = self.membership.phase();
-        let told = self.parts.status.phase.swap(Some(Arc::new(phase)));
-        if told.is_none_or(|told| *told != phase) {
-            self.members.iter().for_each(|member| self.say_phase(&member.id));
-        }
+        self.parts.status.phase.store(Some(Arc::new(phase)));
         let suspects = self.membership.suspects();
         let members = self.membership.members();
         if members != self.members {
             self.members.clone_from(&members);
+            self.members.iter().for_each(|member| self.say_what_it_sees(&member.id));
             self.install(View::new(members).map(Arc::new).as_ref());
         }
         let hash = self.view.as_ref().map_or(0, |view| view.hash());
@@ -260,10 +291,11 @@ impl State {
         });
     }
 
-    /// Tells a peer how far this node has come.
-    fn say_phase(&self, peer: &RelayId) {
-        let phase = wire::Message::Phase(self.membership.phase());
-        self.parts.channels.peers().send(peer, &phase);
+    /// Tells a peer how far this node has come and whom it sees.
+    fn say_what_it_sees(&self, peer: &RelayId) {
+        let members = self.members.iter().map(|member| member.id.clone()).collect();
+        let sees = wire::Message::Sees(self.membership.phase(), members);
+        self.parts.channels.peers().send(peer, &sees);
     }
 
     fn install(&mut self, view: Option<&Arc<View>>) {

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use proto::RelayId;
 use proto::cluster::link::{Health, Link, Received};
 use proto::cluster::message::{Answer, Ask, Message};
 use proto::cluster::view::View;
+use proto::{Moment, RelayId};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::timeout;
@@ -267,6 +267,15 @@ impl Peers {
             engine.close(session);
         }
         Some(state.link.backlog() > 0 || state.link.owes_answer())
+    }
+
+    /// When the members of the view are known to have heard this node.
+    #[must_use]
+    pub fn proofs(&self) -> Vec<Moment> {
+        let (view, peers) = (self.view(), self.0.peers.load());
+        let is_member = |id: &RelayId| view.as_ref().is_some_and(|view| view.has(id));
+        let members = peers.iter().filter(|(id, _)| is_member(id));
+        members.map(|(_, peer)| peer.lock().link.proof()).collect()
     }
 
     /// How all links do.

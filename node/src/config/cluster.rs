@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proto::app::Secret;
 use proto::cluster::message::Ack;
+use proto::cluster::quorum::Quorum;
 use proto::name::NodeId;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +80,13 @@ impl ClusterSection {
     #[must_use]
     pub fn advertised(&self) -> SocketAddr {
         self.advertise.unwrap_or(self.listen)
+    }
+
+    /// How many nodes there are, if only a majority may serve.
+    #[must_use]
+    pub fn quorum(&self) -> Option<Quorum> {
+        let is_majority = self.partition_mode == PartitionMode::Majority;
+        self.size.filter(|_| is_majority).map(Quorum::new)
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proto::channel::{Command, Delivery, Joined, Part, Resumed, Resync, Role, Welcome};
 use proto::cluster::slot::{SLOTS, Slot};
-use proto::door::Signal;
+use proto::door::{Close, Signal};
 use proto::event::Publication;
 use proto::pusher::code::CloseCode;
 use proto::relay::{Local, Verdict};
@@ -131,7 +131,10 @@ impl Shard {
                 self.gather(&slots, &to);
                 let _ = reply.send(());
             }
-            ToShard::Drain { connections, reply } => drop(reply.send(self.drain(connections))),
+            ToShard::Close { connections, close, reply } => {
+                // A node that waits no longer has ended.
+                let _ = reply.send(self.close(connections, &close));
+            }
             #[cfg(test)]
             ToShard::Panic => panic!("a fault injected by a test"),
         }
@@ -141,7 +144,7 @@ impl Shard {
     /// channels, and begin anew wherever they reconnect.
     fn recover(&mut self) {
         tracing::error!(shard = self.number, "a relay shard panicked; its connections are closed");
-        self.drain(usize::MAX);
+        self.close(usize::MAX, &CloseCode::Reconnect.because("the server failed; reconnect"));
         for (socket, connection) in self.connections.drain() {
             for key in connection.channels {
                 self.index.remove(&key, self.number);
@@ -151,10 +154,10 @@ impl Shard {
         self.channels.iter_mut().for_each(HashMap::clear);
     }
 
-    fn drain(&mut self, connections: usize) -> usize {
+    fn close(&mut self, connections: usize, close: &Close) -> usize {
         let open = self.connections.values_mut().filter(|connection| !connection.is_closing);
         for connection in open.take(connections) {
-            connection.close("the server is going away; reconnect");
+            connection.close(close.clone());
         }
         self.connections.len()
     }
@@ -280,7 +283,8 @@ impl Shard {
         };
         for (socket, _) in local.subscribers() {
             if let Some(connection) = self.connections.get_mut(socket) {
-                connection.close("events of a channel were lost; reconnect");
+                let reason = "events of a channel were lost; reconnect";
+                connection.close(CloseCode::Reconnect.because(reason));
             }
         }
     }
@@ -358,8 +362,8 @@ impl Shard {
 }
 
 impl Connection {
-    fn close(&mut self, reason: &'static str) {
-        self.outbox.signal(Signal::Close(CloseCode::Reconnect.because(reason)));
+    fn close(&mut self, close: Close) {
+        self.outbox.signal(Signal::Close(close));
         self.is_closing = true;
     }
 }

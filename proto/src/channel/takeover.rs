@@ -27,12 +27,16 @@ impl Channel {
     /// Goes on under a new ownership: the earlier owner could not say that it had ended its own.
     /// Places that it gave stay as they are.
     pub fn take_over(&mut self, epoch: Epoch) {
+        self.remember_end(self.position);
+        self.position.epoch = epoch;
+        self.is_fresh = true;
+    }
+
+    fn remember_end(&mut self, end: Position) {
         if self.ancestors.len() >= ANCESTORS_MAX {
             self.ancestors.remove(0);
         }
-        self.ancestors.push(self.position);
-        self.position.epoch = epoch;
-        self.is_fresh = true;
+        self.ancestors.push(end);
     }
 
     /// A channel of which nothing is known but what its relays will say.
@@ -161,8 +165,8 @@ impl Channel {
     fn inherit(&mut self, place: Position) -> bool {
         match self.ancestors.last_mut() {
             Some(end) if place <= *end => return false,
-            Some(end) => *end = place,
-            None => self.ancestors.push(place),
+            Some(end) if place.epoch == end.epoch => *end = place,
+            _ => self.remember_end(place),
         }
         self.position.offset = self.position.offset.max(place.offset);
         true

@@ -17,6 +17,7 @@ use crate::time::Now;
 
 use super::message::{Ack, Message};
 use super::ownership::{self, Input, Ownership, Phase};
+use super::quorum::Quorum;
 use super::replication::{Replica, Replication};
 use super::slot::Slot;
 use super::takeover::{Estate, Listing, Takeover};
@@ -130,12 +131,12 @@ pub struct Custody<C, R, W> {
 type Effects<R, W> = Vec<Effect<R, W>>;
 
 impl<C, R, W> Custody<C, R, W> {
-    /// A slot that another node serves, or nobody.
+    /// A slot that another node serves, or nobody. With a quorum only a majority serves it.
     #[must_use]
-    pub fn new(slot: Slot, me: RelayId) -> Self {
+    pub fn new(slot: Slot, me: RelayId, quorum: Option<Quorum>) -> Self {
         Self {
             slot,
-            ownership: Ownership::new(slot, me.clone()),
+            ownership: Ownership::new(slot, me.clone(), quorum),
             me,
             channels: BTreeMap::new(),
             idempotency: Idempotency::default(),
@@ -211,6 +212,11 @@ impl<C, R, W> Custody<C, R, W> {
         self.aim_again(peer, now, effects);
     }
 
+    /// More than half of the nodes have heard this one a moment ago, or have not any more.
+    pub fn lease(&mut self, has_lease: bool, now: Now, effects: &mut Effects<R, W>) {
+        self.own(Input::Lease(has_lease), now, effects);
+    }
+
     /// Does what waits for time to pass.
     pub fn tick(&mut self, now: Now, effects: &mut Effects<R, W>) {
         self.own(Input::Tick, now, effects);
@@ -246,15 +252,8 @@ impl<C, R, W> Custody<C, R, W> {
             }
             Message::Replicated(_, mark) => self.confirmed(from, mark, effects),
             Message::NotOwner(_, mark) => drop(self.replication.refuse(from, mark)),
-            // These are about no slot.
-            Message::Ask(..)
-            | Message::Answer(..)
-            | Message::Deliver(..)
-            | Message::Listed(..)
-            | Message::Phase(_)
-            | Message::Published(..)
-            | Message::Confirmed(_)
-            | Message::Unknown(_) => {}
+            // All others are about no slot.
+            _ => {}
         }
     }
 
@@ -332,7 +331,8 @@ impl<C, R, W> Custody<C, R, W> {
     /// claim back or this node's view has changed.
     pub fn answer(&mut self, to: &RelayId, turn: u64, now: Now, effects: &mut Effects<R, W>) {
         if *to == self.me {
-            return self.own(Input::Yielded(to), now, effects);
+            self.own(Input::Yielded(to), now, effects);
+            return self.own(Input::Gathered(to, turn), now, effects);
         }
         if !self.ownership.is_answering(to, turn) {
             return self.decline(to, turn, now, effects);

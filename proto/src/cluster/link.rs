@@ -16,7 +16,7 @@ mod frame;
 
 pub use frame::{Frame, FrameError, Health, Messages, Received};
 
-use frame::split;
+use frame::{Header, split};
 
 /// The version of frames and messages. A node understands its own and the one before.
 pub const WIRE: u16 = 1;
@@ -47,10 +47,6 @@ pub const SUSPECT_AFTER: Duration = Duration::from_millis(1_500);
 /// Silence, or lack of progress, after which the connection is given up.
 pub const STALLED_AFTER: Duration = Duration::from_secs(3);
 
-/// Bytes before the messages: six numbers.
-const HEADER: usize = 48;
-/// Room for what a transport adds, so that it need not copy.
-const SPARE: usize = 16;
 /// In place of an acknowledgement: the stream is not known.
 const FORGOTTEN: u64 = u64::MAX;
 
@@ -82,6 +78,10 @@ pub struct Link {
     connected: bool,
     heard: Moment,
     told: Moment,
+    /// The latest time of the peer's that we have seen.
+    peer_time: u64,
+    /// The latest time of ours that the peer has seen.
+    proof: Moment,
     peer_generation: u64,
     received: u64,
     done: u64,
@@ -110,6 +110,8 @@ impl Link {
             connected: false,
             heard: now,
             told: now,
+            peer_time: 0,
+            proof: Moment::from_micros(0),
             peer_generation: 0,
             received: 0,
             done: 0,
@@ -205,7 +207,7 @@ impl Link {
                     self.progress = now;
                 }
                 self.sent += 1;
-                let bytes = self.frame(batch.number, &batch.bytes);
+                let bytes = self.frame(batch.number, &batch.bytes, now);
                 self.answered(now);
                 return Some(Frame { is_batch: true, bytes });
             }
@@ -213,7 +215,7 @@ impl Link {
         let is_ack_due = self.done > self.acknowledged
             && (self.done - self.acknowledged >= ACK_EVERY || now.since(self.told) >= ACK_WITHIN);
         if is_ack_due || self.is_answer_due || now.since(self.told) >= HEARTBEAT {
-            let bytes = self.frame(0, &[]);
+            let bytes = self.frame(0, &[], now);
             self.answered(now);
             return Some(Frame { is_batch: false, bytes });
         }
@@ -236,51 +238,34 @@ impl Link {
         self.batches.iter().take(self.sent).map(|batch| batch.bytes.len()).sum()
     }
 
-    fn frame(&self, number: u64, messages: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER + messages.len() + SPARE);
+    fn frame(&self, number: u64, messages: &[u8], now: Moment) -> Vec<u8> {
         let (known, done) = match self.unknown {
             Some(generation) => (generation, FORGOTTEN),
             None => (self.peer_generation, self.done),
         };
-        let header = [u64::from(WIRE), self.generation, number, self.oldest(), known, done];
-        for part in header {
-            bytes.extend_from_slice(&part.to_be_bytes());
-        }
-        bytes.extend_from_slice(messages);
-        bytes
+        let (generation, oldest) = (self.generation, self.oldest());
+        let (mine, theirs) = (now.micros(), self.peer_time);
+        Header { generation, number, oldest, known, done, mine, theirs }.encode(messages)
     }
 
     /// Takes in a frame from the peer.
     ///
     /// # Errors
     /// [`FrameError`]; the frame changed nothing.
-    pub fn receive(&mut self, mut frame: Bytes, now: Moment) -> Result<Received, FrameError> {
-        if frame.len() < HEADER {
-            return Err(FrameError::Garbled);
-        }
-        let header = frame.split_to(HEADER);
-        let part = |index: usize| {
-            let bytes = header.get(index * 8..index * 8 + 8).and_then(|b| b.try_into().ok());
-            bytes.map_or(0, u64::from_be_bytes)
-        };
-        let (version, generation, number, oldest) = (part(0), part(1), part(2), part(3));
-        if version != u64::from(WIRE) {
-            return Err(FrameError::Version(version));
-        }
-        let messages = split(frame)?;
+    pub fn receive(&mut self, frame: Bytes, now: Moment) -> Result<Received, FrameError> {
+        let (header, messages) = Header::decode(frame)?;
+        let messages = split(messages)?;
         self.heard = now;
-        let is_forgotten = self.acknowledge(part(4), part(5), now);
-        let (is_restarted, messages) = self.accept(generation, (number, oldest), messages);
+        self.peer_time = self.peer_time.max(header.mine);
+        self.proof = self.proof.max(Moment::from_micros(header.theirs));
+        let is_forgotten = self.acknowledge(header.known, header.done, now);
+        let (is_restarted, messages) = self.accept(&header, messages);
         Ok(Received { is_restarted, is_forgotten, messages })
     }
 
     /// Whether the peer began anew, and the messages that are next.
-    fn accept(
-        &mut self,
-        generation: u64,
-        (number, oldest): (u64, u64),
-        messages: Messages,
-    ) -> (bool, Messages) {
+    fn accept(&mut self, header: &Header, messages: Messages) -> (bool, Messages) {
+        let Header { generation, number, oldest, .. } = *header;
         if generation < self.peer_generation {
             return (false, Vec::new());
         }
@@ -381,6 +366,13 @@ impl Link {
     #[must_use]
     pub const fn owes_answer(&self) -> bool {
         self.done > self.acknowledged || self.is_answer_due
+    }
+
+    /// A moment at which the peer is known to have heard this node, or rather later: it has seen what
+    /// was sent then.
+    #[must_use]
+    pub const fn proof(&self) -> Moment {
+        self.proof
     }
 
     /// How long the last acknowledgement took, the peer's dealing with the batch included.

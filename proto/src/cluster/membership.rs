@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::name::{NodeId, RelayId};
 use crate::time::Moment;
 
+use super::quorum::Quorum;
 use super::view::{Member, Phase};
 
 /// Refused attempts after which the process of a peer is gone.
@@ -47,8 +48,8 @@ pub struct Seen {
 pub enum Input {
     /// All that gossip knows of other nodes.
     Gossip(Vec<Seen>),
-    /// A peer has said how far it has come.
-    Said(RelayId, Phase),
+    /// A peer has said how far it has come, and who its members are.
+    Said(RelayId, Phase, Vec<RelayId>),
     /// There is a connection to this peer.
     Up(RelayId),
     /// The connection to this peer is gone.
@@ -89,13 +90,15 @@ pub struct Membership {
     phase: Phase,
     started: Moment,
     bootstrap_after: Duration,
+    /// How many nodes there are, if only a majority may serve.
+    quorum: Option<Quorum>,
     is_rejected: bool,
     /// When a node was heard of that was not known before.
     found_at: Moment,
     seen: BTreeMap<RelayId, Seen>,
     ties: BTreeMap<RelayId, Tie>,
     /// What peers have said themselves: it may be ahead of gossip, never behind.
-    said: BTreeMap<RelayId, Phase>,
+    said: BTreeMap<RelayId, (Phase, Vec<RelayId>)>,
     /// Peers in the view. One that has left comes back with a connection, not with a rumour.
     members: BTreeSet<RelayId>,
 }
@@ -104,12 +107,17 @@ impl Membership {
     /// A node that knows nobody yet. It begins a cluster if it finds nobody for `bootstrap_after`,
     /// and serves from `start` at the earliest.
     #[must_use]
-    pub const fn new(me: RelayId, bootstrap_after: Duration, start: Moment) -> Self {
+    pub const fn new(
+        me: RelayId,
+        (bootstrap_after, quorum): (Duration, Option<Quorum>),
+        start: Moment,
+    ) -> Self {
         Self {
             me,
             phase: Phase::Joining,
             started: start,
             bootstrap_after,
+            quorum,
             is_rejected: false,
             found_at: start,
             seen: BTreeMap::new(),
@@ -145,9 +153,8 @@ impl Membership {
     pub fn apply(&mut self, input: Input, now: Moment, effects: &mut Vec<Effect>) {
         match input {
             Input::Gossip(seen) => self.gossip(seen, now, effects),
-            Input::Said(peer, phase) => {
-                let said = self.said.entry(peer).or_insert(phase);
-                *said = phase.max(*said);
+            Input::Said(peer, phase, members) => {
+                self.said.insert(peer, (phase, members));
             }
             Input::Up(peer) => {
                 let tie = self.ties.entry(peer).or_default();
@@ -229,11 +236,32 @@ impl Membership {
         let has_found_all = now.since(self.found_at) >= FOUND_ALL_AFTER;
         let may_serve = match is_alone {
             true => waited && !self.is_rejected,
-            false => (is_cluster || has_found_all) && live.all(is_linked),
+            false => (is_cluster || has_found_all) && live.all(is_linked) && self.has_met_members(),
         };
-        if may_serve {
+        let majority = self.quorum.map_or(1, Quorum::majority);
+        if may_serve && self.members.len() + 1 >= majority {
             self.phase = Phase::Serving;
         }
+    }
+
+    /// Whether this node is linked with all who are members for those that serve: it would not know
+    /// whom to take its slots from.
+    fn has_met_members(&self) -> bool {
+        let is_up = |id: &RelayId| self.ties.get(id).is_some_and(|tie| tie.is_up);
+        let is_over = |id: &RelayId| {
+            self.seen.keys().any(|seen| seen.node == id.node && seen.incarnation > id.incarnation)
+        };
+        // A peer says so as soon as there is a connection.
+        let mut linked = self.ties.iter().filter(|(_, tie)| tie.is_up).map(|(id, _)| id);
+        if !linked.all(|id| self.said.contains_key(id)) {
+            return false;
+        }
+        let is_serving = |(id, (phase, _)): &(&RelayId, &(Phase, Vec<RelayId>))| {
+            is_up(id) && *phase == Phase::Serving
+        };
+        let serving = self.said.iter().filter(is_serving);
+        let mut members = serving.flat_map(|(_, (_, members))| members);
+        members.all(|id| *id == self.me || is_up(id) || is_over(id))
     }
 
     fn choose(&mut self, now: Moment) {
@@ -255,7 +283,7 @@ impl Membership {
     }
 
     fn phase_of(&self, seen: &Seen) -> Phase {
-        self.said.get(&seen.id).map_or(seen.phase, |said| seen.phase.max(*said))
+        self.said.get(&seen.id).map_or(seen.phase, |(said, _)| seen.phase.max(*said))
     }
 
     /// Whether a member without a connection is a member still.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::{Command, Delivery, Part, Reply, Resync};
 use crate::event::Publication;
-use crate::name::{AppId, ChannelKey, ChannelName};
+use crate::name::{AppId, ChannelKey, ChannelName, RelayId};
 use crate::quota::{Grant, Usage};
 use crate::refusal::Refusal;
 use crate::time::{Moment, Now};
@@ -88,8 +88,9 @@ pub enum Message {
     Listed(Vec<Slot>, Part),
     /// To those who yielded: the sender serves the slot with what they gave.
     Taken(Slot),
-    /// How far the sender has come in its life: gossip says so too, and takes longer.
-    Phase(Phase),
+    /// How far the sender has come in its life, and who its members are: gossip says the first too,
+    /// and takes longer.
+    Sees(Phase, Vec<RelayId>),
     /// From the owner of a slot to its successor, which has connections of the channel: a
     /// [`Message::Replicate`] of the publish and a [`Message::Deliver`] of the publication in one.
     Published(Mark, ChannelKey, Arc<Publication>),
@@ -202,7 +203,7 @@ impl Message {
             Self::Withdraw(slot) => (13, pack(&(slot,))),
             Self::Listed(slots, part) => (14, pack(&(slots, part))),
             Self::Taken(slot) => (15, pack(&(slot,))),
-            Self::Phase(phase) => (16, pack(&(phase,))),
+            Self::Sees(phase, members) => (16, pack(&(phase, members))),
             Self::Published(mark, key, publication) => (17, pack(&(mark, key, publication))),
             Self::Confirmed(marks) => (18, pack(&(marks,))),
         }
@@ -227,7 +228,7 @@ impl Message {
             | Self::Answer(..)
             | Self::Deliver(..)
             | Self::Listed(..)
-            | Self::Phase(_)
+            | Self::Sees(..)
             | Self::Published(..)
             | Self::Confirmed(_)
             | Self::Unknown(_) => None,
@@ -256,7 +257,7 @@ impl Message {
             13 => read.read().map(|(slot,)| Self::Withdraw(slot))?,
             14 => read.read().map(|(slots, part)| Self::Listed(slots, part))?,
             15 => read.read().map(|(slot,)| Self::Taken(slot))?,
-            16 => read.read().map(|(phase,)| Self::Phase(phase))?,
+            16 => read.read().map(|(phase, members)| Self::Sees(phase, members))?,
             17 => read.read().map(|(mark, key, event)| Self::Published(mark, key, event))?,
             18 => read.read().map(|(marks,)| Self::Confirmed(marks))?,
             _ => return Err(DecodeError::Kind(kind)),

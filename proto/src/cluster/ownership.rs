@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::name::RelayId;
 use crate::time::Moment;
 
+use super::quorum::{LEASE_IS_OVER_AFTER, Quorum};
 use super::slot::Slot;
 use super::view::View;
 
@@ -61,6 +62,8 @@ pub enum Input<'a> {
     Reset(&'a RelayId),
     /// What was on its way from a member may be lost; it will say its claims again.
     Restarted(&'a RelayId),
+    /// More than half of the nodes have heard this one a moment ago, or have not any more.
+    Lease(bool),
     /// A channel of the slot has failed: what is known of it elsewhere is needed again.
     Retake,
     /// Time has passed.
@@ -107,12 +110,17 @@ pub struct Ownership {
     /// Answers begun so far.
     turns: u64,
     view: Option<Arc<View>>,
+    /// How many nodes there are, if only a majority may serve.
+    quorum: Option<Quorum>,
+    has_lease: bool,
+    /// When a majority had agreed that this node takes the slot.
+    agreed_at: Option<Moment>,
 }
 
 impl Ownership {
-    /// A slot that another node serves, or nobody.
+    /// A slot that another node serves, or nobody. With a quorum only a majority serves it.
     #[must_use]
-    pub const fn new(slot: Slot, me: RelayId) -> Self {
+    pub const fn new(slot: Slot, me: RelayId, quorum: Option<Quorum>) -> Self {
         Self {
             slot,
             me,
@@ -123,6 +131,9 @@ impl Ownership {
             answering: BTreeMap::new(),
             turns: 0,
             view: None,
+            quorum,
+            has_lease: false,
+            agreed_at: None,
         }
     }
 
@@ -161,7 +172,8 @@ impl Ownership {
         match input {
             Input::View(view) => self.see(view, effects),
             Input::Claimed(by) => self.claimed(by, effects),
-            Input::Yielded(by) => self.yielded(by),
+            Input::Yielded(by) => self.yielded(by, now),
+            Input::Lease(has_lease) => self.lease(has_lease, effects),
             Input::Withdrawn(by) => {
                 self.early.remove(by);
                 self.answering.remove(by);
@@ -176,7 +188,7 @@ impl Ownership {
                 if is_open {
                     self.answering.remove(by);
                 }
-                if is_open && matches!(input, Input::Unanswered(..)) {
+                if is_open && *by != self.me && matches!(input, Input::Unanswered(..)) {
                     self.claimed(by.clone(), effects);
                 }
             }
@@ -218,10 +230,14 @@ impl Ownership {
         }
     }
 
-    fn yielded(&mut self, by: &RelayId) {
+    fn yielded(&mut self, by: &RelayId, now: Moment) {
         if let Some(has_answered) = self.asked.get_mut(by) {
             *has_answered = true;
             self.heard.insert(by.clone());
+        }
+        let majority = self.quorum.map_or(usize::MAX, Quorum::majority);
+        if self.heard.len() >= majority {
+            self.agreed_at.get_or_insert(now);
         }
         if let Phase::Taking { waiting, .. } = &mut self.phase {
             waiting.remove(by);
@@ -232,6 +248,7 @@ impl Ownership {
     fn take(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.asked.clear();
         self.heard.clear();
+        self.agreed_at = None;
         self.phase = Phase::Taking { waiting: BTreeSet::new(), since: now };
         self.ask_all(effects);
     }
@@ -268,6 +285,15 @@ impl Ownership {
         }
         self.asked.insert(peer.clone(), false);
         effects.push(Effect::Claim(peer));
+    }
+
+    /// A node that loses its lease stops serving and gives the slot to itself, to take it again when it
+    /// may.
+    fn lease(&mut self, has_lease: bool, effects: &mut Vec<Effect>) {
+        self.has_lease = has_lease;
+        if !has_lease && self.phase == Phase::Serving {
+            self.cede(self.me.clone(), effects);
+        }
     }
 
     /// Leaves the slot to another node.
@@ -307,13 +333,24 @@ impl Ownership {
             Phase::Elsewhere => false,
             Phase::Ceding { .. } | Phase::Taking { .. } => return self.defer(by),
         };
-        self.turns += 1;
-        let turn = self.turns;
         if is_serving {
-            self.phase = Phase::Ceding { to: by.clone(), turn };
+            return self.cede(by, effects);
         }
-        self.answering.insert(by.clone(), turn);
+        let turn = self.begin_answer(&by);
         effects.push(Effect::Gather { to: by, turn, is_serving });
+    }
+
+    /// Stops serving the slot, for another node or for itself later.
+    fn cede(&mut self, to: RelayId, effects: &mut Vec<Effect>) {
+        let turn = self.begin_answer(&to);
+        self.phase = Phase::Ceding { to: to.clone(), turn };
+        effects.push(Effect::Gather { to, turn, is_serving: true });
+    }
+
+    fn begin_answer(&mut self, to: &RelayId) -> u64 {
+        self.turns += 1;
+        self.answering.insert(to.clone(), self.turns);
+        self.turns
     }
 
     /// Does what has become possible.
@@ -325,10 +362,22 @@ impl Ownership {
             self.take(now, effects);
         }
         if let Phase::Taking { waiting, since } = &self.phase
-            && (waiting.is_empty() || now.since(*since) >= TAKE_AT_MOST)
+            && self.may_serve(waiting, *since, now)
         {
             self.phase = Phase::Serving;
             effects.push(Effect::Serve);
         }
+    }
+
+    /// Whether enough members have answered. Where only a majority may serve, all members of the view
+    /// have to, and those that are not in it must have stopped.
+    fn may_serve(&self, waiting: &BTreeSet<RelayId>, since: Moment, now: Moment) -> bool {
+        let Some(quorum) = self.quorum else {
+            return waiting.is_empty() || now.since(since) >= TAKE_AT_MOST;
+        };
+        let is_agreed = self.heard.len() >= quorum.majority() && waiting.is_empty();
+        let are_all_here = self.heard.len() >= quorum.size();
+        let is_over = |at: Moment| now.since(at) >= LEASE_IS_OVER_AFTER;
+        self.has_lease && is_agreed && (are_all_here || self.agreed_at.is_some_and(is_over))
     }
 }

@@ -28,6 +28,7 @@ struct Published {
     channel: ChannelKey,
     sent: Moment,
     is_acknowledged: bool,
+    position: Option<Position>,
 }
 
 #[derive(Debug, Default)]
@@ -137,14 +138,31 @@ impl Checker {
     }
 
     pub(super) fn sent(&mut self, mark: Mark, channel: &ChannelKey, now: Moment) {
-        let published = Published { channel: channel.clone(), sent: now, is_acknowledged: false };
+        let (channel, position) = (channel.clone(), None);
+        let published = Published { channel, sent: now, is_acknowledged: false, position };
         self.published.insert(mark, published);
     }
 
-    pub(super) fn acknowledged(&mut self, mark: Mark) {
+    pub(super) fn acknowledged(&mut self, mark: Mark, position: Option<Position>) {
         self.acknowledged += 1;
         if let Some(published) = self.published.get_mut(&mark) {
             published.is_acknowledged = true;
+            published.position = position;
+        }
+    }
+
+    /// Where only a majority may serve, everything acknowledged lies on one way.
+    pub(super) fn judge_ways(&mut self, owners: &[(ChannelKey, Option<&Channel>)]) {
+        for (mark, published) in self.published.iter().filter(|(_, p)| p.is_acknowledged) {
+            let owner = owners.iter().find(|(key, _)| *key == published.channel);
+            let owner = owner.and_then(|(_, channel)| *channel);
+            let Some((channel, position)) = owner.zip(published.position) else { continue };
+            if !channel.has_come_by(position) {
+                let key = &published.channel;
+                let what =
+                    format!("{mark:?} was acknowledged at {position:?}, where {key:?} never was");
+                self.violations.push(what);
+            }
         }
     }
 

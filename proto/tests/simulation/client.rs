@@ -81,8 +81,9 @@ impl World {
     fn route(&mut self, preferred: usize) -> Option<usize> {
         let is_ready = |place: &super::world::Place| {
             let life = place.life.as_ref();
+            let may_serve = |life: &Life| self.quorum.is_none() || life.has_lease;
             place.paused.is_none()
-                && life.is_some_and(|life| life.view.is_some() && !life.is_draining)
+                && life.is_some_and(|l| l.view.is_some() && !l.is_draining && may_serve(l))
         };
         if self.places.get(preferred).is_some_and(is_ready) {
             return Some(preferred);
@@ -287,16 +288,18 @@ impl World {
         let is_keyed = state.is_keyed;
         self.note(|| format!("({publisher}, {number}) is answered {answer:?}"));
         let state = &mut self.publishers[publisher];
-        if let Some((Reply::Published(_), Ack::Replicated)) = answer {
+        if let Some((Reply::Published(published), Ack::Replicated)) = answer {
             state.trying = None;
-            return self.checker.acknowledged((publisher, number));
+            return self.checker.acknowledged((publisher, number), published.position);
         }
         if !is_keyed {
             state.trying = None;
             return;
         }
-        if self.now.since(since) > TRY_MAX {
-            let what = format!("publish {publisher}-{number} was not acknowledged in {TRY_MAX:?}");
+        // A new owner waits until the lease of the old one is over.
+        let try_max = if self.quorum.is_some() { TRY_MAX * 2 } else { TRY_MAX };
+        if self.now.since(since) > try_max {
+            let what = format!("publish {publisher}-{number} was not acknowledged in {try_max:?}");
             return self.checker.wrong(what);
         }
         if let Some((_, _, current)) = &mut state.trying {

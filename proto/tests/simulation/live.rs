@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use proto::RelayId;
 use proto::channel::{Delivery, Reply};
 use proto::cluster::custody::{Admission, Custody};
 use proto::cluster::link::{BACKLOG_BYTES_MAX, Health, Link};
@@ -14,6 +13,7 @@ use proto::cluster::ownership::Phase as Hold;
 use proto::cluster::replication::Record;
 use proto::cluster::slot::Slot;
 use proto::cluster::view::Phase;
+use proto::{Moment, RelayId};
 use std::sync::Arc;
 
 use super::network::Heard;
@@ -38,9 +38,12 @@ impl World {
         let incarnation = self.now.micros() << 4 | node as u64;
         let me = RelayId { node: self.places[node].id.clone(), incarnation };
         let now = self.now_of(node).moment;
-        let custody = self.slots().into_iter().map(|slot| (slot, Custody::new(slot, me.clone())));
+        let custody = self
+            .slots()
+            .into_iter()
+            .map(|slot| (slot, Custody::new(slot, me.clone(), self.quorum)));
         self.places[node].life = Some(Life {
-            membership: Membership::new(me.clone(), BOOTSTRAP_AFTER, now),
+            membership: Membership::new(me.clone(), (BOOTSTRAP_AFTER, self.quorum), now),
             members: Vec::new(),
             view: None,
             peers: BTreeMap::new(),
@@ -52,7 +55,8 @@ impl World {
             tasks: BTreeMap::new(),
             webhooks: std::collections::VecDeque::new(),
             is_draining: false,
-            said: Phase::Joining,
+            lease_ends: Moment::default(),
+            has_lease: false,
             ticks: 0,
             numbers: 0,
             me,
@@ -125,6 +129,7 @@ impl World {
     fn tick(&mut self, node: usize) {
         self.life_after(node, TICK, Event::Tick);
         self.member(node, Input::Tick);
+        self.renew_lease(node);
         let life = self.life(node);
         life.ticks += 1;
         let (ticks, peers): (u64, Vec<RelayId>) =
@@ -141,6 +146,49 @@ impl World {
         }
         if self.life(node).is_draining {
             self.drain(node);
+        }
+    }
+
+    /// Whether a node may serve nothing now: it has lost the majority.
+    fn is_out(&self, node: usize) -> bool {
+        let now = self.now_of(node).moment;
+        let life = self.places[node].life.as_ref();
+        self.quorum.is_some() && life.is_none_or(|life| life.lease_ends <= now)
+    }
+
+    fn renew_lease(&mut self, node: usize) {
+        let Some(quorum) = self.quorum else { return };
+        let life = self.life(node);
+        let is_member = |id: &RelayId| life.members.iter().any(|member| member.id == *id);
+        let peers = life.peers.iter().filter(|(id, _)| is_member(id));
+        let proofs = peers.map(|(_, peer)| peer.link.proof()).collect();
+        if let Some(ends) = quorum.lease_ends(proofs) {
+            life.lease_ends = ends;
+        }
+        let has_lease = !self.is_out(node);
+        let life = self.life(node);
+        if std::mem::replace(&mut life.has_lease, has_lease) != has_lease {
+            let me = life.me.clone();
+            self.note(|| format!("node {node} has a lease: {has_lease}"));
+            self.with_all(node, |custody, now, effects| custody.lease(has_lease, now, effects));
+            if !has_lease {
+                self.hang_up_all(&me);
+            }
+        }
+        self.check_that_one_serves();
+    }
+
+    /// Where only a majority may serve, one node at most serves a slot at any time.
+    fn check_that_one_serves(&mut self) {
+        for slot in self.slots() {
+            let serves = |node: &usize| {
+                let life = self.places[*node].life.as_ref();
+                !self.is_out(*node) && life.is_some_and(|life| life.custody[&slot].is_serving())
+            };
+            let serving: Vec<usize> = (0..self.places.len()).filter(serves).collect();
+            if serving.len() > 1 {
+                self.checker.wrong(format!("{slot:?} is served by the nodes {serving:?}"));
+            }
         }
     }
 
@@ -166,7 +214,8 @@ impl World {
         let seen = Seen { id: id.clone(), address, phase, is_live: true, suspects };
         let known = self.network.gossip.entry(node).or_default();
         let heartbeat = known.get(&id).map_or(1, |heard| heard.heartbeat + 1);
-        known.insert(id.clone(), Heard { heartbeat, at: now, seen });
+        let beats = 2;
+        known.insert(id.clone(), Heard { heartbeat, beats, at: now, seen });
         known.retain(|_, heard| now.since(heard.at) < FORGOTTEN_AFTER);
         for _ in 0..3 {
             let other = self.draw.place(self.places.len());
@@ -178,7 +227,8 @@ impl World {
         }
         let others = self.network.gossip[&node].values().filter(|heard| heard.seen.id != id);
         let seen = others.map(|heard| {
-            let is_live = now.since(heard.at) < LIVE_FOR;
+            // One heartbeat says little: it may be an old one that others still pass on.
+            let is_live = now.since(heard.at) < LIVE_FOR && heard.beats > 1;
             Seen { is_live, ..heard.seen.clone() }
         });
         let seen = seen.collect();
@@ -198,7 +248,6 @@ impl World {
                 }
             }
         }
-        self.say_phase(node);
         let members = self.life(node).membership.members();
         if members == self.life(node).members {
             return;
@@ -215,6 +264,7 @@ impl World {
         };
         let names: Vec<String> = life.members.iter().map(phase).collect();
         self.note(|| format!("node {node} sees {names:?}"));
+        self.say_what_it_sees(node);
         for id in &gone {
             self.remove_peer(node, id);
         }
@@ -223,17 +273,17 @@ impl World {
         }
     }
 
-    /// Tells all peers how far this node has come, when that has changed.
-    fn say_phase(&mut self, node: usize) {
+    /// Tells all peers how far this node has come and whom it sees.
+    fn say_what_it_sees(&mut self, node: usize) {
+        let peers: Vec<RelayId> = self.life(node).peers.keys().cloned().collect();
+        let sees = self.sees(node);
+        peers.iter().for_each(|peer| self.send(node, peer, &sees));
+    }
+
+    fn sees(&mut self, node: usize) -> Message {
         let life = self.life(node);
-        let phase = life.membership.phase();
-        if std::mem::replace(&mut life.said, phase) == phase {
-            return;
-        }
-        let peers: Vec<RelayId> = life.peers.keys().cloned().collect();
-        for peer in peers {
-            self.send(node, &peer, &Message::Phase(phase));
-        }
+        let members = life.members.iter().map(|member| member.id.clone());
+        Message::Sees(life.membership.phase(), members.collect())
     }
 
     fn remove_peer(&mut self, node: usize, id: &RelayId) {
@@ -290,8 +340,8 @@ impl World {
         let known = self.peer(node, peer);
         known.session = Some(session);
         known.link.connected(now);
-        let phase = self.life(node).membership.phase();
-        self.send(node, peer, &Message::Phase(phase));
+        let sees = self.sees(node);
+        self.send(node, peer, &sees);
         self.member(node, Input::Up(peer.clone()));
     }
 
@@ -501,7 +551,9 @@ impl World {
                     });
                 }
             }
-            Message::Phase(phase) => self.member(node, Input::Said(from.clone(), phase)),
+            Message::Sees(phase, members) => {
+                self.member(node, Input::Said(from.clone(), phase, members));
+            }
             other => panic!("nobody says {other:?} here"),
         }
     }
@@ -560,6 +612,9 @@ impl World {
     }
 
     pub(super) fn handle(&mut self, node: usize, request: Request) {
+        if self.is_out(node) {
+            return self.reply(node, request.replier, Answer::Unavailable);
+        }
         let mut batch = Batch::default();
         let custody = self.life(node).custody.get_mut(&request.slot).expect("a slot in use");
         match custody.admit(request) {

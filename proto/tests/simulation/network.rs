@@ -26,6 +26,8 @@ pub(super) struct Session {
 #[derive(Clone, Debug)]
 pub(super) struct Heard {
     pub(super) heartbeat: u64,
+    /// How often it was heard of anew.
+    pub(super) beats: u32,
     pub(super) at: Moment,
     pub(super) seen: Seen,
 }
@@ -131,7 +133,8 @@ impl Network {
             let known = self.gossip.entry(to).or_default();
             for (id, heard) in told {
                 if known.get(&id).is_none_or(|known| known.heartbeat < heard.heartbeat) {
-                    known.insert(id, Heard { at: now, ..heard });
+                    let beats = known.get(&id).map_or(0, |known| known.beats) + 1;
+                    known.insert(id, Heard { at: now, beats, ..heard });
                 }
             }
         }

@@ -10,7 +10,7 @@ use proto::cluster::link::Link;
 use proto::cluster::membership::Membership;
 use proto::cluster::message::{Ack, Ask};
 use proto::cluster::slot::Slot;
-use proto::cluster::view::{Member, Phase, View};
+use proto::cluster::view::{Member, View};
 use proto::http::webhook::Edge;
 use proto::relay::Local;
 use proto::{ChannelKey, Moment, RelayId, SocketId};
@@ -148,8 +148,9 @@ pub(super) struct Life {
     pub(super) tasks: BTreeMap<u64, Task>,
     pub(super) webhooks: VecDeque<Edge>,
     pub(super) is_draining: bool,
-    /// The phase that peers were told.
-    pub(super) said: Phase,
+    /// Until when it may serve, where only a majority may.
+    pub(super) lease_ends: Moment,
+    pub(super) has_lease: bool,
     pub(super) ticks: u64,
     pub(super) numbers: u64,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proto::cluster::quorum::Quorum;
 use proto::cluster::view::Phase;
 
 use super::checker::Connection;
@@ -74,6 +75,8 @@ pub(super) fn run(seed: u64, mutation: Option<Mutation>, is_traced: bool) -> Out
     for _ in 0..=nodes {
         world.add_place();
     }
+    let is_majority = world.draw.one_in(3);
+    world.quorum = is_majority.then(|| Quorum::new(nodes));
     for node in 0..nodes {
         world.start(node);
     }
@@ -85,7 +88,7 @@ pub(super) fn run(seed: u64, mutation: Option<Mutation>, is_traced: bool) -> Out
     for number in 0..3 {
         world.add_client((number + 1) % nodes, &format!("churner-{number}"), &[1, 2], true);
     }
-    let mut plan = format!("{nodes} nodes");
+    let mut plan = format!("{nodes} nodes, majority {is_majority}");
     settle(&mut world, "the start");
     for number in 0..4 {
         let every = world.draw.millis(20, 120);
@@ -227,4 +230,7 @@ fn quiesce(world: &mut World) {
     let users: Vec<String> = world.clients.iter().map(|client| client.user.clone()).collect();
     let user_of = |connection: Connection| users[(connection & 0xff) as usize].clone();
     world.checker.judge(user_of, &owners);
+    if world.quorum.is_some() {
+        world.checker.judge_ways(&owners);
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::channel::{History, Settings};
+use proto::cluster::quorum::Quorum;
 use proto::cluster::slot::{Slot, StableHash};
 use proto::cluster::view::{Member, View};
 use proto::{AppId, ChannelKey, ChannelName, Moment, NodeId, Now, RelayId};
@@ -80,6 +81,8 @@ pub(super) struct World {
     pub(super) connections: u64,
     pub(super) checker: Checker,
     pub(super) mutation: Option<Mutation>,
+    /// How many nodes there are, if only a majority may serve.
+    pub(super) quorum: Option<Quorum>,
     pub(super) is_loaded: bool,
     /// The last things that happened, when somebody wants to read them.
     pub(super) trace: Option<VecDeque<String>>,
@@ -112,6 +115,7 @@ impl World {
             connections: 0,
             checker: Checker::default(),
             mutation,
+            quorum: None,
             is_loaded: false,
             trace: is_traced.then(VecDeque::new),
             digest: StableHash::default(),
