@@ -211,6 +211,7 @@ fn last_webhooks(director: &mut Director, end: &mut Verdict) -> Hooks {
     let found = Hooks {
         received: webhooks.received,
         repeated: webhooks.repeated,
+        told_by_both_sides: webhooks.told_by_both_sides,
         without_id: webhooks.without_id,
     };
     let rest = director.judge.verdict(judge::Terms::default());

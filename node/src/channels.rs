@@ -295,13 +295,17 @@ impl Channels {
         self.0.parts.ack
     }
 
-    /// Whether this process was stopped for so long that the others have gone on without it, or only a
-    /// majority may serve and this node has lost it.
+    /// Whether this process was stopped for so long that the others have gone on without it.
+    #[must_use]
+    pub fn was_paused(&self) -> bool {
+        self.0.parts.pulse.is_late(self.clock().moment())
+    }
+
+    /// Whether nothing may be served: the process was stopped, or only a majority may serve and this
+    /// node has lost it.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        let Parts { pulse, lease, .. } = &self.0.parts;
-        let now = self.clock().moment();
-        pulse.is_late(now) || lease.is_over(now)
+        self.was_paused() || self.0.parts.lease.is_over(self.clock().moment())
     }
 
     /// Until when this node may serve.

@@ -201,8 +201,12 @@ impl Node {
         }
     }
 
-    /// Tells all clients at once to reconnect.
+    /// Leaves the cluster at once, in which others have gone on without this node, and tells all clients
+    /// to reconnect.
     pub async fn send_away(&self) {
+        if let Some(cluster) = &self.server.cluster {
+            cluster.engine.stop().await;
+        }
         self.server.is_draining.store(true, Ordering::Relaxed);
         self.server.relay.close(usize::MAX, &going_away()).await;
         sleep(WAVE_EVERY).await;

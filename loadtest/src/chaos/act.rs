@@ -88,6 +88,9 @@ pub(super) fn run(
     let is_cluster = director.stage.ack.is_some();
     let mut terms = schedule.kind.terms(nodes.len());
     terms.may_be_alone &= !director.is_majority;
+    if terms.is_cut && !director.is_majority {
+        director.judge.webhooks.expect_two_sides();
+    }
     // A single node cannot hand anything over.
     terms.is_planned &= is_cluster || schedule.kind == Kind::None;
     director.history.clear();

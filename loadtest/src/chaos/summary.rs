@@ -47,6 +47,7 @@ pub(super) struct Summary {
 pub(super) struct Hooks {
     pub received: u64,
     pub repeated: u64,
+    pub told_by_both_sides: u64,
     pub without_id: u64,
 }
 
@@ -125,10 +126,11 @@ impl Summary {
             let [low, median, high] = [lowest, median, highest].map(|&value| number(value));
             rows.push(vec![name.clone(), format!("{median} ({low}–{high})")]);
         }
-        let Hooks { received, repeated, without_id } = self.webhooks;
+        let Hooks { received, repeated, told_by_both_sides, without_id } = self.webhooks;
         let lists = format!(
             "failed attempts: {}\nclosed by the server: {}\nwebhooks: {received}, \
-             {repeated} repeated, {without_id} without id",
+             {repeated} repeated, {told_by_both_sides} told by both sides of a cut, \
+             {without_id} without id",
             list(&totals.failures),
             list(&totals.codes),
         );

@@ -55,6 +55,10 @@ impl Inbox {
     }
 
     async fn take(&self, from: RelayId, frame: Vec<u8>) {
+        // What this process holds is another life's by now: it says nothing of it any more.
+        if self.channels.was_paused() {
+            return;
+        }
         let peer = self.peer(&from);
         let Some(received) = peer.receive(frame.into(), self.channels.clock()) else {
             return;

@@ -18,8 +18,10 @@ pub use frame::{Frame, FrameError, Health, Messages, Received};
 
 use frame::{Header, split};
 
-/// The version of frames and messages. A node understands its own and the one before.
-pub const WIRE: u16 = 1;
+/// The version of frames and messages: nodes of two of them refuse each other. What is only added has a
+/// minor number beside it, and is left out for a peer whose minor number is smaller. 1 was never
+/// released.
+pub const WIRE: u16 = 2;
 /// Bytes of messages from which on a batch is closed.
 const BATCH_BYTES: usize = 64 * 1024;
 /// Batches in flight at most.

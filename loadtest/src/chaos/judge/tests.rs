@@ -400,6 +400,18 @@ fn webhooks_that_end_with_the_truth_are_clean_also_when_repeated() {
 }
 
 #[test]
+fn what_both_sides_of_a_cut_have_told_is_counted_and_the_end_must_still_be_true() {
+    let said = ["1", "2"].map(|id| hook(id, "channel_occupied", None));
+    let mut judge = Judge::new(2);
+    judge.webhooks.expect_two_sides();
+    judge.take(Observation::Hooks(said.to_vec()));
+    let truth = BTreeSet::from([("c".to_owned(), None)]);
+    assert!(judge.webhooks.verdict(&truth).is_clean());
+    assert_eq!(judge.webhooks.told_by_both_sides, 1);
+    assert_eq!(judge.webhooks.verdict(&BTreeSet::new()).count(Fault::WebhookWrong), 1);
+}
+
+#[test]
 fn webhooks_that_are_missing_wrong_or_doubled_are_found() {
     let occupied = hook("1", "channel_occupied", None);
     assert_eq!(hooks(&[], &[("c", None)]), [(Fault::WebhookWrong, 1)]);

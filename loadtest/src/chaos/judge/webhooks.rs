@@ -22,6 +22,11 @@ pub struct Webhooks {
     pub repeated: u64,
     /// Events without an id, of which a repetition cannot be told.
     pub without_id: u64,
+    /// Events that said what had been said, after a cut in which both sides served: each side had told
+    /// its own.
+    pub told_by_both_sides: u64,
+    /// Whether there has been such a cut.
+    has_two_sides: bool,
     faults: Verdict,
 }
 
@@ -49,6 +54,11 @@ impl Webhooks {
         }
     }
 
+    /// A cut begins in which both sides serve and tell.
+    pub fn expect_two_sides(&mut self) {
+        self.has_two_sides = true;
+    }
+
     /// The only node ended: nobody remembers what was said, so it may be said again.
     pub fn forget(&mut self) {
         self.states.clear();
@@ -56,7 +66,9 @@ impl Webhooks {
 
     fn follow(&mut self, subject: &Subject, is_there: bool) {
         let was_there = self.states.insert(subject.clone(), is_there).unwrap_or(false);
-        if was_there == is_there {
+        if was_there == is_there && self.has_two_sides {
+            self.told_by_both_sides += 1;
+        } else if was_there == is_there {
             self.faults.add(Fault::WebhookRepeated, 1, || {
                 format!("{subject:?} was said to be there={is_there} twice in turn")
             });
