@@ -301,7 +301,9 @@ impl World {
                 Mail::Command(command, ack, replier) => {
                     self.command(node, number, command, (ack, replier));
                 }
-                Mail::Seed => self.change(node, number, (None, None), Vec::new(), &mut Vec::new()),
+                Mail::Seed => {
+                    self.change(node, number, (None, None), (Vec::new(), &mut Vec::new()))
+                }
                 Mail::Tick => self.command(node, number, Command::Tick, (None, None)),
                 Mail::Hand(task) => {
                     if let Some(actor) = self.life(node).actors.remove(&number) {
@@ -399,7 +401,7 @@ impl World {
             }
         }
         if record.is_some() || answered.is_some() || !waiters.is_empty() {
-            self.change(node, number, (record, answered), waiters, &mut effects);
+            self.change(node, number, (record, answered), (waiters, &mut effects));
         }
         self.carry_out_channel(node, &key, effects);
         if let Some((replier, reply)) = at_once {
@@ -412,8 +414,7 @@ impl World {
         node: usize,
         number: u64,
         (command, answered): (Option<Command>, Option<(ItemKey, Published)>),
-        waiters: Vec<Waiter>,
-        wanted: &mut Vec<Wanted>,
+        (waiters, wanted): (Vec<Waiter>, &mut Vec<Wanted>),
     ) {
         let now = self.now_of(node);
         let Some(actor) = self.life(node).actors.get(&number) else { return };
