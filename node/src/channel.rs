@@ -95,7 +95,7 @@ struct Made {
 }
 
 /// Which effect's delivery was encoded, and as what.
-type Encoded = (usize, (u8, Arc<[u8]>));
+type Encoded = (usize, (u8, Vec<u8>));
 
 /// The actor's state.
 #[derive(Debug)]
@@ -244,7 +244,8 @@ impl State {
         }
         let Made { now, command, answered } = made;
         if command.is_some() || answered.is_some() || !waiters.is_empty() {
-            let change = Change { key: &self.key, command, answered, now, machine: &self.machine };
+            let (key, machine, wanted) = (&self.key, &self.machine, &mut self.effects);
+            let change = Change { key, command, answered, now, machine, wanted };
             self.channels.changed(change, waiters);
         }
     }
@@ -258,9 +259,10 @@ impl State {
         edges.collect()
     }
 
-    fn seed(&self) {
+    fn seed(&mut self) {
         let Made { now, command, answered } = self.nothing();
-        let change = Change { key: &self.key, command, answered, now, machine: &self.machine };
+        let (key, machine, wanted) = (&self.key, &self.machine, &mut self.effects);
+        let change = Change { key, command, answered, now, machine, wanted };
         self.channels.changed(change, Vec::new());
     }
 

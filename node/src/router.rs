@@ -159,11 +159,11 @@ impl Router {
     fn send(&self, slot: Slot, ask: Ask) -> oneshot::Receiver<Answer> {
         let (replier, answer) = Replier::local();
         match &*self.0.view.load() {
-            _ if self.0.channels.is_stopped() => replier.answer(Answer::Unavailable),
             None => replier.answer(Answer::NotOwner),
             Some(view) if *view.owner(slot) == self.0.me => {
                 self.0.channels.handle(Request { slot, ask, replier });
             }
+            Some(_) if self.0.channels.is_stopped() => replier.answer(Answer::Unavailable),
             Some(view) => self.0.peers.ask(view.owner(slot), ask, replier),
         }
         answer

@@ -1,8 +1,9 @@
 //! What is said on a channel: an [`Event`] as published, and a [`Publication`] once it has a place.
 
+use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::idempotency::RetryKey;
 use crate::name::{EventName, SocketId, UserId};
@@ -13,9 +14,9 @@ use crate::time::Moment;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Data {
     /// A text; the Pusher HTTP API publishes these. Delivered as a JSON string with this content.
-    Text(Arc<str>),
+    Text(#[serde(deserialize_with = "shared")] Arc<str>),
     /// A JSON value in its original spelling; client events carry these. Delivered as it is.
-    Json(Arc<str>),
+    Json(#[serde(deserialize_with = "shared")] Arc<str>),
 }
 
 impl Data {
@@ -26,6 +27,23 @@ impl Data {
             Self::Text(text) | Self::Json(text) => text.len(),
         }
     }
+}
+
+/// Reads a text in one copy, where serde makes two.
+fn shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    struct Text;
+    impl de::Visitor<'_> for Text {
+        type Value = Arc<str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Arc<str>, E> {
+            Ok(text.into())
+        }
+    }
+    deserializer.deserialize_str(Text)
 }
 
 /// A name and a payload.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use expect_test::expect_file;
 use proto::channel::{Channel, Command, Delivery, History, Joined, Part, Resync, Role, Settings};
 use proto::cluster::link::Link;
@@ -11,7 +12,9 @@ use proto::cluster::replication::{Mark, Record};
 use proto::cluster::slot::Slot;
 use proto::cluster::takeover::Estate;
 use proto::cluster::view::Phase;
+use proto::event::{Data, Draft, Event, Origin, Priority, Publication};
 use proto::idempotency::Idempotency;
+use proto::name::EventName;
 use proto::refusal::Refusal;
 use proto::{AppId, ChannelKey, ChannelName, Epoch, Moment, NodeId, Now, RelayId, SocketId};
 
@@ -54,10 +57,10 @@ fn over_a_bad_network(seed: u64, count: u32) -> Vec<u32> {
         }
         for (link, wire) in [(&mut b, &mut to_b), (&mut a, &mut to_a)] {
             if let Some(frame) = wire.pop_front() {
-                let received = link.receive(&frame, now).unwrap();
+                let received = link.receive(frame.into(), now).unwrap();
                 assert!(!received.is_restarted);
                 for (_, body) in received.messages {
-                    arrived.push(u32::from_be_bytes(body.try_into().unwrap()));
+                    arrived.push(u32::from_be_bytes(body[..].try_into().unwrap()));
                 }
                 link.done();
             }
@@ -94,22 +97,22 @@ fn who_lost_the_beginning_says_so_and_the_stream_begins_anew() {
     a.connected(now);
     b.connected(now);
     a.push(1, b"first").unwrap();
-    b.receive(&a.poll(now).unwrap().bytes, now).unwrap();
+    b.receive(a.poll(now).unwrap().bytes.into(), now).unwrap();
     b.done();
     let later = now + Duration::from_millis(10);
-    a.receive(&b.poll(later).unwrap().bytes, later).unwrap();
+    a.receive(b.poll(later).unwrap().bytes.into(), later).unwrap();
     // The peer forgets everything.
     let mut b = Link::new(2, later);
     b.connected(later);
     a.push(1, b"second").unwrap();
-    let unknown = b.receive(&a.poll(later).unwrap().bytes, later).unwrap();
+    let unknown = b.receive(a.poll(later).unwrap().bytes.into(), later).unwrap();
     assert!(unknown.messages.is_empty());
-    let told = a.receive(&b.poll(later).unwrap().bytes, later).unwrap();
+    let told = a.receive(b.poll(later).unwrap().bytes.into(), later).unwrap();
     assert!(told.is_forgotten && told.is_restarted);
     a.reset(later);
     a.push(1, b"third").unwrap();
-    let third = b.receive(&a.poll(later).unwrap().bytes, later).unwrap();
-    assert_eq!(third.messages, vec![(1, b"third".to_vec())]);
+    let third = b.receive(a.poll(later).unwrap().bytes.into(), later).unwrap();
+    assert_eq!(third.messages, vec![(1, Bytes::from_static(b"third"))]);
 }
 
 fn samples() -> Vec<Message> {
@@ -135,6 +138,19 @@ fn samples() -> Vec<Message> {
         channels: vec![(key.clone(), whole.clone())],
         idempotency: Idempotency::default(),
     };
+    let publication = Publication {
+        draft: Draft {
+            id: 8,
+            event: Event { name: EventName::parse("event").unwrap(), data: Data::Text("t".into()) },
+            origin: Origin::Api { except: None },
+            ttl_seconds: 0,
+            priority: Priority::Normal,
+            retry: None,
+        },
+        position: whole.position(),
+        unix_ms: 9,
+        accepted: Moment::from_micros(10),
+    };
     let ack = Some(Ack::Replicated);
     let part = Part { index: 0, of: 2 };
     vec![
@@ -153,7 +169,7 @@ fn samples() -> Vec<Message> {
             now,
             Box::new(Record::Whole(key.clone(), Box::new(whole), None)),
         ),
-        Message::Replicate(slot, mark, now, Box::new(Record::Applied(key, command))),
+        Message::Replicate(slot, mark, now, Box::new(Record::Applied(key.clone(), command))),
         Message::Replicated(slot, mark),
         Message::NotOwner(slot, mark),
         Message::Unknown(99),
@@ -161,6 +177,8 @@ fn samples() -> Vec<Message> {
         Message::Listed(vec![slot], part),
         Message::Taken(slot),
         Message::Sees(Phase::Serving, vec![relay.clone()]),
+        Message::Published(mark, key, publication.into()),
+        Message::Confirmed(vec![(slot, mark)]),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! The owner of the channels: it publishes through its router, as its doors do.
 
+use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,13 +21,20 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::part::{self, Part};
 use super::stream;
-use super::usage::{cpu_micros, stamp};
+use super::usage::{STAMP_BYTES, cpu_micros, stamp};
 use super::{EVENT_BYTES, Load, Order, Sent, What};
 
 /// Tasks that publish at once when the load is to be as high as it goes.
 const PUBLISHERS: usize = 4;
+/// Publishes that each of them makes without giving way to others.
+const AT_ONCE: usize = 64;
 /// Publishes that each of them has unanswered.
-const UNANSWERED: usize = 64;
+const UNANSWERED: usize = 1_024;
+/// What an event is filled up with.
+const FILLING: &str = match std::str::from_utf8(&[b'.'; EVENT_BYTES - STAMP_BYTES]) {
+    Ok(filling) => filling,
+    Err(_) => unreachable!(),
+};
 /// Events that may be on their way to the subscribers then: a link that is behind by more than its
 /// backlog would be reset.
 const UNDELIVERED: u64 = 8_192;
@@ -92,7 +100,11 @@ impl Press {
                 let events = block_in_place(|| stream::write(line, rate, duration))?;
                 self.sent.store(events, Relaxed);
             }
-            (_, Some(rate)) => self.offer(rate, duration).await,
+            (_, Some(rate)) => {
+                // On a worker of the runtime, as doors are.
+                let press = self.clone();
+                tokio::spawn(async move { press.offer(rate, duration).await }).await?;
+            }
             (_, None) => self.saturate(already, began + duration).await,
         }
         let seconds = began.elapsed().as_secs_f64();
@@ -110,7 +122,7 @@ impl Press {
         let place = usize::try_from(number).unwrap_or(0) % self.channels.len();
         let mut data = String::with_capacity(EVENT_BYTES);
         stamp(&mut data);
-        data.extend(std::iter::repeat_n('.', EVENT_BYTES - data.len()));
+        data.push_str(FILLING);
         let event = Event { name: self.name.clone(), data: Data::Text(data.into()) };
         let draft = Draft {
             id: self.server.event_id(),
@@ -157,20 +169,28 @@ impl Press {
         let mut tasks = JoinSet::new();
         for _ in 0..PUBLISHERS {
             let press = self.clone();
-            tasks.spawn(async move {
-                while Instant::now() < until {
-                    let delivered = press.delivered.load(Relaxed) - already;
-                    if press.sent.load(Relaxed) > delivered + UNDELIVERED {
-                        sleep(Duration::from_millis(1)).await;
-                        continue;
-                    }
-                    let asked: Vec<Asked> = (0..UNANSWERED).map(|_| press.publish()).collect();
-                    for asked in asked {
-                        press.await_answer(asked).await;
-                    }
-                }
-            });
+            tasks.spawn(async move { press.keep_publishing(already, until).await });
         }
         tasks.join_all().await;
+    }
+
+    async fn keep_publishing(&self, already: u64, until: Instant) {
+        let mut unanswered = VecDeque::new();
+        while Instant::now() < until {
+            let delivered = self.delivered.load(Relaxed) - already;
+            if self.sent.load(Relaxed) > delivered + UNDELIVERED {
+                sleep(Duration::from_millis(1)).await;
+                continue;
+            }
+            unanswered.extend((0..AT_ONCE).map(|_| self.publish()));
+            while unanswered.len() > UNANSWERED
+                && let Some(asked) = unanswered.pop_front()
+            {
+                self.await_answer(asked).await;
+            }
+        }
+        for asked in unanswered {
+            self.await_answer(asked).await;
+        }
     }
 }

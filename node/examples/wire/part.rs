@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use handbell::config::{ClusterSection, Period, Source};
 use handbell::{Config, Node};
 use proto::app::Secret;
+use proto::cluster::view::Phase;
 use proto::{AppId, ChannelKey, ChannelName};
 use serde::Serialize;
 use tokio::runtime::Runtime;
@@ -69,12 +70,23 @@ impl Part {
         });
         let node = Node::start(config, Source::default()).await?;
         let until = Instant::now() + JOINED_MAX;
-        while node.server().router.view().is_none_or(|view| view.members().len() < 2) {
+        while !has_settled(&node) {
             anyhow::ensure!(Instant::now() < until, "the nodes did not find each other");
             sleep(Duration::from_millis(50)).await;
         }
         Ok(node)
     }
+}
+
+/// Whether both nodes serve and this one has its share: before that channels change hands.
+fn has_settled(node: &Node) -> bool {
+    let router = &node.server().router;
+    router.view().is_some_and(|view| {
+        let members = view.members();
+        members.len() == 2
+            && members.iter().all(|member| member.phase == Phase::Serving)
+            && usize::from(router.channels().slots_served()) == view.share(&router.me().node)
+    })
 }
 
 /// A channel of the app.

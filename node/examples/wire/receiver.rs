@@ -6,7 +6,6 @@ use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{SyncSender, sync_channel};
 
 use handbell::outbox::{Outbox, Writer};
 use handbell::random;
@@ -18,29 +17,15 @@ use proto::wire::Wire;
 use tokio::task::block_in_place;
 
 use super::part::{self, Part};
-use super::usage::{STAMP_BYTES, age_micros, cpu_micros, percentile, uncounted};
-use super::{Order, Received, stream};
+use super::usage::{Ages, STAMP_BYTES, age_micros, cpu_micros, uncounted};
+use super::{EVENT_BYTES, Order, Received, stream};
 
 /// Connections that the channels are shared out over.
 const CONNECTIONS: usize = 4;
 
-/// Messages that may wait for whoever keeps the ages.
-const WAITING_MAX: usize = 1_024;
-
-/// Where it is told how old events are, in µs.
-pub(super) type Ages = SyncSender<ToKeeper>;
-
-/// What the keeper of the ages is told.
-pub(super) enum ToKeeper {
-    /// Some events' ages.
-    Found(Vec<u32>),
-    /// Give out all that there are, and begin anew.
-    Take(SyncSender<Vec<u32>>),
-}
-
 /// Subscribes, counts and tells.
 pub(super) async fn run(part: &Part, stream: SocketAddr) -> anyhow::Result<()> {
-    let (ages, arrived) = (keep()?, Arc::default());
+    let (ages, arrived) = (Ages::new(), Arc::default());
     stream::serve(stream, &ages, &arrived)?;
     let node = part.join().await?;
     let server = Arc::clone(node.server());
@@ -51,44 +36,19 @@ pub(super) async fn run(part: &Part, stream: SocketAddr) -> anyhow::Result<()> {
                 part::answer(&join(&server, &channels, (&ages, &arrived)).await?)?
             }
             Order::Begin => {
-                take(&ages)?;
+                ages.take([]);
                 cpu = cpu_micros();
                 part::answer(&())?;
             }
             Order::End => {
                 let cpu_micros = cpu_micros() - cpu;
-                let mut ages = take(&ages)?;
-                ages.sort_unstable();
-                let (p50_micros, p99_micros) = (percentile(&ages, 50), percentile(&ages, 99));
-                let events = ages.len() as u64;
+                let (events, [p50_micros, p99_micros]) = ages.take([50, 99]);
                 part::answer(&Received { events, cpu_micros, p50_micros, p99_micros })?;
             }
             Order::Run(_) => {}
         }
     }
     Ok(())
-}
-
-/// Keeps ages on a thread of its own.
-fn keep() -> anyhow::Result<Ages> {
-    let (ages, told) = sync_channel(WAITING_MAX);
-    uncounted(move || {
-        let mut all = Vec::new();
-        for message in told {
-            match message {
-                ToKeeper::Found(found) => all.extend(found),
-                // Whoever asked waits for it.
-                ToKeeper::Take(to) => drop(to.send(std::mem::take(&mut all))),
-            }
-        }
-    })?;
-    Ok(ages)
-}
-
-fn take(ages: &Ages) -> anyhow::Result<Vec<u32>> {
-    let (to, all) = sync_channel(1);
-    ages.send(ToKeeper::Take(to))?;
-    Ok(all.recv()?)
 }
 
 async fn join(
@@ -136,21 +96,20 @@ async fn connect(
 /// Finds the stamps in what arrives.
 fn read(mut client: TcpStream, ages: &Ages, arrived: &AtomicU64) -> anyhow::Result<()> {
     let (mut buffer, mut kept) = (vec![0; 1 << 16], 0);
-    let mut found = Vec::new();
     loop {
         let count = client.read(&mut buffer[kept..])?;
         anyhow::ensure!(count > 0, "the relay closed a connection");
         let filled = kept + count;
-        let mut place = 0;
+        let (mut place, mut found) = (0, 0);
         while let Some(at) = buffer[place..filled].iter().position(|&byte| byte == b'@')
-            && place + at + STAMP_BYTES <= filled
+            && place + at + EVENT_BYTES <= filled
         {
-            place += at + STAMP_BYTES;
-            found.extend(age_micros(&buffer[place - STAMP_BYTES..place]));
+            let stamp = &buffer[place + at..place + at + STAMP_BYTES];
+            age_micros(stamp).into_iter().for_each(|age| ages.add(age));
+            (place, found) = (place + at + EVENT_BYTES, found + 1);
         }
-        arrived.fetch_add(found.len() as u64, Relaxed);
-        ages.send(ToKeeper::Found(std::mem::take(&mut found)))?;
-        let rest = place.max(filled.saturating_sub(STAMP_BYTES - 1));
+        arrived.fetch_add(found, Relaxed);
+        let rest = place.max(filled.saturating_sub(EVENT_BYTES - 1));
         buffer.copy_within(rest..filled, 0);
         kept = filled - rest;
     }

@@ -9,8 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::EVENT_BYTES;
-use super::receiver::{Ages, ToKeeper};
-use super::usage::{STAMP_BYTES, age_micros, stamp, uncounted};
+use super::usage::{Ages, STAMP_BYTES, age_micros, stamp, uncounted};
 
 /// How often the receiver says how many events it has.
 const TELL_EVERY: Duration = Duration::from_millis(2);
@@ -42,16 +41,15 @@ pub(super) fn serve(
 
 /// Frames are of one size, and nothing has to be looked for.
 fn read(mut line: TcpStream, ages: &Ages, arrived: &AtomicU64) -> anyhow::Result<()> {
-    let (mut buffer, mut kept, mut found) = (vec![0; 1 << 16], 0, Vec::new());
+    let (mut buffer, mut kept) = (vec![0; 1 << 16], 0);
     loop {
         let count = line.read(&mut buffer[kept..])?;
         anyhow::ensure!(count > 0, "the owner is gone");
         let filled = kept + count;
         let frames = buffer[..filled].chunks_exact(EVENT_BYTES);
         let rest = filled - frames.remainder().len();
-        found.extend(frames.filter_map(|frame| age_micros(&frame[..STAMP_BYTES])));
-        arrived.fetch_add(found.len() as u64, Relaxed);
-        ages.send(ToKeeper::Found(std::mem::take(&mut found)))?;
+        arrived.fetch_add(frames.len() as u64, Relaxed);
+        frames.filter_map(|frame| age_micros(&frame[..STAMP_BYTES])).for_each(|age| ages.add(age));
         buffer.copy_within(rest..filled, 0);
         kept = filled - rest;
     }

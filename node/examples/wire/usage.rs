@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,6 +12,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(super) const STAMP_BYTES: usize = 21;
 /// The name of threads whose work is the measurement's own.
 const UNCOUNTED: &str = "uncounted";
+/// What ages are rounded to.
+const STEP_MICROS: u32 = 10;
+/// Steps that are told apart: 1.3 s.
+const STEPS: usize = 1 << 17;
 
 /// CPU time of all threads but the uncounted ones, in µs, by the scheduler's own account.
 pub(super) fn cpu_micros() -> f64 {
@@ -48,8 +54,33 @@ fn unix_nanos() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The value below which so many of a hundred lie, of sorted values.
-pub(super) fn percentile(sorted: &[u32], percent: usize) -> u32 {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or(0)
+/// How many events arrived, and at which age. Adding to it wakes nobody.
+#[derive(Clone)]
+pub(super) struct Ages(Arc<[AtomicU64]>);
+
+impl Ages {
+    pub(super) fn new() -> Self {
+        Self((0..STEPS).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    pub(super) fn add(&self, micros: u32) {
+        let step = (micros / STEP_MICROS) as usize;
+        self.0[step.min(STEPS - 1)].fetch_add(1, Relaxed);
+    }
+
+    /// Begins anew. How many there were, and the ages in µs below which so many of a hundred lie.
+    pub(super) fn take<const N: usize>(&self, percents: [u64; N]) -> (u64, [u32; N]) {
+        let counts: Vec<u64> = self.0.iter().map(|count| count.swap(0, Relaxed)).collect();
+        let events: u64 = counts.iter().sum();
+        let age = |percent: u64| {
+            let mut left = (events * percent).div_ceil(100);
+            let steps = counts.iter().take_while(|&&count| {
+                let is_below = left > count;
+                left = left.saturating_sub(count);
+                is_below
+            });
+            u32::try_from(steps.count()).unwrap_or(u32::MAX) * STEP_MICROS
+        };
+        (events, percents.map(age))
+    }
 }

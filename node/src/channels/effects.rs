@@ -1,7 +1,7 @@
 //! What the machines of slots want done is carried out here, in its order and while the slot is
 //! locked. What takes longer is gathered in a [`Batch`] over several slots.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 
 use proto::channel::Channel;
@@ -21,7 +21,7 @@ pub struct Batch {
     /// Claims to answer, by claimant.
     pub(super) claims: HashMap<RelayId, Vec<Claim>>,
     /// The last record of each slot that this node has taken in: it stands for those before.
-    confirmed: HashMap<(RelayId, Slot), Mark>,
+    confirmed: HashMap<RelayId, BTreeMap<Slot, Mark>>,
 }
 
 /// A claim of a slot.
@@ -82,7 +82,7 @@ impl Channels {
         for effect in effects {
             match effect {
                 Effect::Send(to, Message::Replicated(slot, mark)) => {
-                    batch.confirmed.insert((to, slot), mark);
+                    batch.confirmed.entry(to).or_default().insert(slot, mark);
                 }
                 Effect::Send(to, message) => self.peers().send(&to, &message),
                 Effect::Gather { to, turn, is_serving } => {
@@ -114,8 +114,8 @@ impl Channels {
 
     /// Does what is left.
     pub fn finish(&self, batch: Batch) {
-        for ((to, slot), mark) in batch.confirmed {
-            self.peers().send(&to, &Message::Replicated(slot, mark));
+        for (to, marks) in batch.confirmed {
+            self.peers().send(&to, &Message::Confirmed(marks.into_iter().collect()));
         }
         for (to, claims) in batch.claims {
             let channels = self.clone();

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use proto::channel::Delivery;
 use proto::cluster::message::{Answer, Ask, DecodeError, Message, number_of_ask};
+use proto::cluster::replication::Record;
 use proto::cluster::slot::Slot;
 use proto::cluster::view::Phase;
 use proto::{ChannelKey, RelayId};
@@ -59,9 +60,7 @@ impl Inbox {
             return;
         }
         let peer = self.peer(&from);
-        let received = peer.receive(&frame, self.channels.clock());
-        drop(frame);
-        let Some(received) = received else {
+        let Some(received) = peer.receive(frame.into(), self.channels.clock()) else {
             return;
         };
         if received.is_restarted {
@@ -107,6 +106,16 @@ impl Inbox {
             }
             Message::Answer(number, answer) => channels.peers().answered(peer, number, answer),
             Message::Deliver(key, delivery) => self.deliver(from, &key, delivery).await,
+            Message::Published(mark, key, publication) => {
+                let record = Record::of_publication(&key, mark, &publication);
+                channels.receive(from, Slot::of(&key), record, batch);
+                self.deliver(from, &key, Delivery::Published(publication)).await;
+            }
+            Message::Confirmed(marks) => {
+                for (slot, mark) in marks {
+                    channels.receive(from, slot, Message::Replicated(slot, mark), batch);
+                }
+            }
             Message::Listed(slots, part) => channels.listed(&slots, from, part),
             Message::Sees(phase, members) => self.said(from, phase, members),
             Message::Unknown(kind) => {

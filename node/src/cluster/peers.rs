@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
 use proto::cluster::link::{Health, Link, Received};
 use proto::cluster::message::{Answer, Ask, Message};
 use proto::cluster::view::View;
@@ -332,7 +333,7 @@ impl Peer {
     }
 
     /// Takes in a frame. What is in it is to be dealt with before the next.
-    pub(super) fn receive(&self, frame: &[u8], clock: &Clock) -> Option<Received> {
+    pub(super) fn receive(&self, frame: Bytes, clock: &Clock) -> Option<Received> {
         let now = clock.moment();
         let mut state = self.lock();
         let received = match state.link.receive(frame, now) {

@@ -252,13 +252,8 @@ impl<C, R, W> Custody<C, R, W> {
             }
             Message::Replicated(_, mark) => self.confirmed(from, mark, effects),
             Message::NotOwner(_, mark) => drop(self.replication.refuse(from, mark)),
-            // These are about no slot.
-            Message::Ask(..)
-            | Message::Answer(..)
-            | Message::Deliver(..)
-            | Message::Listed(..)
-            | Message::Sees(..)
-            | Message::Unknown(_) => {}
+            // All others are about no slot.
+            _ => {}
         }
     }
 

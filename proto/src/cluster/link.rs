@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::time::Moment;
 
 mod frame;
@@ -252,7 +254,7 @@ impl Link {
     ///
     /// # Errors
     /// [`FrameError`]; the frame changed nothing.
-    pub fn receive(&mut self, frame: &[u8], now: Moment) -> Result<Received, FrameError> {
+    pub fn receive(&mut self, frame: Bytes, now: Moment) -> Result<Received, FrameError> {
         let (header, messages) = Header::decode(frame)?;
         let messages = split(messages)?;
         self.heard = now;
@@ -308,7 +310,7 @@ impl Link {
                 self.partial.extend_from_slice(&body);
             }
             if kind != PART {
-                whole.push((kind, std::mem::take(&mut self.partial)));
+                whole.push((kind, std::mem::take(&mut self.partial).into()));
             }
         }
         whole

@@ -8,6 +8,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Command, Delivery, Part, Reply, Resync};
+use crate::event::Publication;
 use crate::name::{AppId, ChannelKey, ChannelName, RelayId};
 use crate::quota::{Grant, Usage};
 use crate::refusal::Refusal;
@@ -22,6 +23,8 @@ use super::view::Phase;
 const ASK: u8 = 1;
 /// The kind of [`Message::Deliver`].
 const DELIVER: u8 = 3;
+/// Room for a message to begin with: most events fit in.
+const USUAL_BYTES: usize = 512;
 
 /// When a publish is answered.
 #[derive(
@@ -88,6 +91,11 @@ pub enum Message {
     /// How far the sender has come in its life, and who its members are: gossip says the first too,
     /// and takes longer.
     Sees(Phase, Vec<RelayId>),
+    /// From the owner of a slot to its successor, which has connections of the channel: a
+    /// [`Message::Replicate`] of the publish and a [`Message::Deliver`] of the publication in one.
+    Published(Mark, ChannelKey, Arc<Publication>),
+    /// A [`Message::Replicated`] for each of these slots.
+    Confirmed(Vec<(Slot, Mark)>),
 }
 
 /// A question.
@@ -196,6 +204,8 @@ impl Message {
             Self::Listed(slots, part) => (14, pack(&(slots, part))),
             Self::Taken(slot) => (15, pack(&(slot,))),
             Self::Sees(phase, members) => (16, pack(&(phase, members))),
+            Self::Published(mark, key, publication) => (17, pack(&(mark, key, publication))),
+            Self::Confirmed(marks) => (18, pack(&(marks,))),
         }
     }
 
@@ -219,6 +229,8 @@ impl Message {
             | Self::Deliver(..)
             | Self::Listed(..)
             | Self::Sees(..)
+            | Self::Published(..)
+            | Self::Confirmed(_)
             | Self::Unknown(_) => None,
         }
     }
@@ -246,6 +258,8 @@ impl Message {
             14 => read.read().map(|(slots, part)| Self::Listed(slots, part))?,
             15 => read.read().map(|(slot,)| Self::Taken(slot))?,
             16 => read.read().map(|(phase, members)| Self::Sees(phase, members))?,
+            17 => read.read().map(|(mark, key, event)| Self::Published(mark, key, event))?,
+            18 => read.read().map(|(marks,)| Self::Confirmed(marks))?,
             _ => return Err(DecodeError::Kind(kind)),
         })
     }
@@ -260,12 +274,14 @@ pub fn number_of_ask(kind: u8, body: &[u8]) -> Option<u64> {
 
 /// The body of [`Message::Deliver`], for one delivery to many relays.
 #[must_use]
-pub fn deliver(key: &ChannelKey, delivery: &Delivery) -> (u8, Arc<[u8]>) {
-    (DELIVER, pack(&(key, delivery)).into())
+pub fn deliver(key: &ChannelKey, delivery: &Delivery) -> (u8, Vec<u8>) {
+    (DELIVER, pack(&(key, delivery)))
 }
 
 fn pack<T: Serialize>(value: &T) -> Vec<u8> {
-    rmp_serde::to_vec(value).expect("a message can always be written")
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    rmp_serde::encode::write(&mut bytes, value).expect("a message can always be written");
+    bytes
 }
 
 struct Body<'a> {

@@ -11,10 +11,13 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Channel, Command, Published, Reply};
+use crate::event::Publication;
 use crate::idempotency::{Idempotency, ItemKey};
 use crate::name::{AppId, ChannelKey, RelayId};
 use crate::time::{Moment, Now, Shift};
 
+use super::message::Message;
+use super::slot::Slot;
 use super::takeover::Estate;
 
 /// One change of a slot. What belongs together is one record, so that a crash cannot part it.
@@ -36,6 +39,16 @@ pub enum Record {
     Remembered(Idempotency),
     /// Everything that the owner has was sent.
     Complete,
+}
+
+impl Record {
+    /// The publish that made this publication, to be sent on as a message about its slot.
+    #[must_use]
+    pub fn of_publication(key: &ChannelKey, mark: Mark, publication: &Publication) -> Message {
+        let then = Now { moment: publication.accepted, unix_ms: publication.unix_ms };
+        let record = Self::Applied(key.clone(), Command::Publish(publication.draft.clone()));
+        Message::Replicate(Slot::of(key), mark, then, Box::new(record))
+    }
 }
 
 /// Where a record stands in what an owner sends.

@@ -10,6 +10,8 @@ use proto::cluster::link::{BACKLOG_BYTES_MAX, Health, Link};
 use proto::cluster::membership::{Effect, Input, Membership, Seen};
 use proto::cluster::message::{Ack, Answer, Ask, Message};
 use proto::cluster::ownership::Phase as Hold;
+use proto::cluster::replication::Record;
+use proto::cluster::slot::Slot;
 use proto::cluster::view::Phase;
 use proto::{Moment, RelayId};
 use std::sync::Arc;
@@ -475,7 +477,8 @@ impl World {
     fn receive(&mut self, node: usize, from: &RelayId, frame: &[u8]) {
         let now = self.now_of(node).moment;
         let peer = self.peer(node, from);
-        let received = peer.link.receive(frame, now).expect("the other end is one of ours");
+        let received =
+            peer.link.receive(frame.to_vec().into(), now).expect("the other end is one of ours");
         if received.is_forgotten {
             peer.link.reset(now);
             peer.is_reset = true;
@@ -526,6 +529,21 @@ impl World {
                 }
                 self.relay(node, from, &key, delivery);
             }
+            Message::Published(mark, key, publication) => {
+                let record = Record::of_publication(&key, mark, &publication);
+                self.hear(node, from, (Slot::of(&key), record), batch);
+                self.deal_with(
+                    node,
+                    from,
+                    Message::Deliver(key, Delivery::Published(publication)),
+                    batch,
+                );
+            }
+            Message::Confirmed(marks) => {
+                for (slot, mark) in marks {
+                    self.hear(node, from, (slot, Message::Replicated(slot, mark)), batch);
+                }
+            }
             Message::Listed(slots, part) => {
                 for slot in slots {
                     self.with(node, slot, batch, |custody, _, effects| {
@@ -570,13 +588,7 @@ impl World {
     }
 
     /// Asks the owner of a slot in this node's view, once.
-    pub(super) fn route_ask(
-        &mut self,
-        node: usize,
-        slot: proto::cluster::slot::Slot,
-        ask: Ask,
-        replier: Replier,
-    ) {
+    pub(super) fn route_ask(&mut self, node: usize, slot: Slot, ask: Ask, replier: Replier) {
         let life = self.life(node);
         let owner = life.view.as_ref().map(|view| view.owner(slot).clone());
         match owner {
@@ -688,6 +700,6 @@ impl World {
     }
 }
 
-fn key_slot(key: &proto::ChannelKey) -> proto::cluster::slot::Slot {
-    proto::cluster::slot::Slot::of(key)
+fn key_slot(key: &proto::ChannelKey) -> Slot {
+    Slot::of(key)
 }

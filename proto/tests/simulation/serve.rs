@@ -30,7 +30,7 @@ type Slots = Custody<Handle, Request, Waiter>;
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     claims: BTreeMap<RelayId, Vec<(Slot, u64, bool)>>,
-    confirmed: BTreeMap<(RelayId, Slot), Mark>,
+    confirmed: BTreeMap<RelayId, BTreeMap<Slot, Mark>>,
 }
 
 impl World {
@@ -100,16 +100,23 @@ impl World {
                     custody.receive(to, Message::Replicated(slot, mark), now, effects);
                 });
             }
+            (Message::Published(mark, key, publication), Some(Mutation::SkipReplica)) => {
+                let slot = Slot::of(&key);
+                self.with(node, slot, batch, |custody, now, effects| {
+                    custody.receive(to, Message::Replicated(slot, mark), now, effects);
+                });
+                self.send(node, to, &Message::Deliver(key, Delivery::Published(publication)));
+            }
             (Message::Replicated(slot, mark), _) => {
-                batch.confirmed.insert((to.clone(), slot), mark);
+                batch.confirmed.entry(to.clone()).or_default().insert(slot, mark);
             }
             (message, _) => self.send(node, to, &message),
         }
     }
 
     pub(super) fn finish(&mut self, node: usize, batch: Batch) {
-        for ((to, slot), mark) in batch.confirmed {
-            self.send(node, &to, &Message::Replicated(slot, mark));
+        for (to, marks) in batch.confirmed {
+            self.send(node, &to, &Message::Confirmed(marks.into_iter().collect()));
         }
         for (to, claims) in batch.claims {
             let (stopping, shards_left) = (BTreeMap::new(), 0);
@@ -291,7 +298,9 @@ impl World {
                 Mail::Command(command, ack, replier) => {
                     self.command(node, number, command, (ack, replier));
                 }
-                Mail::Seed => self.change(node, number, None, (None, Vec::new())),
+                Mail::Seed => {
+                    self.change(node, number, (None, None), (Vec::new(), &mut Vec::new()))
+                }
                 Mail::Tick => self.command(node, number, Command::Tick, (None, None)),
                 Mail::Hand(task) => {
                     if let Some(actor) = self.life(node).actors.remove(&number) {
@@ -389,7 +398,7 @@ impl World {
             }
         }
         if record.is_some() || answered.is_some() || !waiters.is_empty() {
-            self.change(node, number, record, (answered, waiters));
+            self.change(node, number, (record, answered), (waiters, &mut effects));
         }
         self.carry_out_channel(node, &key, effects);
         if let Some((replier, reply)) = at_once {
@@ -401,13 +410,13 @@ impl World {
         &mut self,
         node: usize,
         number: u64,
-        command: Option<Command>,
-        (answered, waiters): (Option<(ItemKey, Published)>, Vec<Waiter>),
+        (command, answered): (Option<Command>, Option<(ItemKey, Published)>),
+        (waiters, wanted): (Vec<Waiter>, &mut Vec<Wanted>),
     ) {
         let now = self.now_of(node);
         let Some(actor) = self.life(node).actors.get(&number) else { return };
         let (key, machine) = (actor.key.clone(), actor.machine.clone());
-        let change = Change { key: &key, command, answered, now, machine: &machine };
+        let change = Change { key: &key, command, answered, now, machine: &machine, wanted };
         let mut batch = Batch::default();
         self.with(node, Slot::of(&key), &mut batch, |custody, _, effects| {
             custody.changed(change, waiters, effects);

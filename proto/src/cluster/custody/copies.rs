@@ -1,6 +1,8 @@
 //! Copies: what is sent to the successor of a slot, and what is kept for the owner of one.
 
-use crate::channel::{Channel, Command, Published};
+use std::sync::Arc;
+
+use crate::channel::{Channel, Command, Delivery, Effect as Wanted, Published};
 use crate::idempotency::ItemKey;
 use crate::name::{ChannelKey, RelayId};
 use crate::time::{Moment, Now};
@@ -22,6 +24,9 @@ pub struct Change<'a> {
     pub now: Now,
     /// The channel after it.
     pub machine: &'a Channel,
+    /// What the channel wants done. The copy of a publication for the successor's relay is taken
+    /// out: it goes along with the record.
+    pub wanted: &'a mut Vec<Wanted>,
 }
 
 impl<C, R, W> Custody<C, R, W> {
@@ -33,7 +38,7 @@ impl<C, R, W> Custody<C, R, W> {
         waiters: impl IntoIterator<Item = W>,
         effects: &mut Effects<R, W>,
     ) {
-        let Change { key, command, answered, now, machine } = change;
+        let Change { key, command, answered, now, machine, wanted } = change;
         if let Some((item, published)) = &answered {
             self.idempotency.remember(item.clone(), published.clone(), now.moment);
         }
@@ -45,6 +50,7 @@ impl<C, R, W> Custody<C, R, W> {
         };
         let is_seeded = std::mem::replace(&mut entry.seeded, generation) == generation;
         let record = match command {
+            Some(Command::Publish(_)) if is_seeded && self.send_along(key, wanted, effects) => None,
             Some(command) if is_seeded => Some(Record::Applied(key.clone(), command)),
             None if is_seeded => None,
             _ => Some(Record::Whole(key.clone(), Box::new(machine.clone()), answered)),
@@ -54,6 +60,34 @@ impl<C, R, W> Custody<C, R, W> {
             self.complete(now, effects);
         }
         waiters.into_iter().for_each(|waiter| self.wait(waiter, effects));
+    }
+
+    /// Sends the successor the record of a publish together with the publication, if its relay is to
+    /// get it anyway.
+    fn send_along(
+        &mut self,
+        key: &ChannelKey,
+        wanted: &mut Vec<Wanted>,
+        effects: &mut Effects<R, W>,
+    ) -> bool {
+        let successor = self.replication.successor();
+        let is_for_successor =
+            |effect: &Wanted| matches!(effect, Wanted::Relay { to, .. } if Some(to) == successor);
+        let Some(place) = wanted.iter().position(is_for_successor) else {
+            return false;
+        };
+        let Wanted::Relay { delivery: Delivery::Published(publication), .. } = &wanted[place]
+        else {
+            return false;
+        };
+        let publication = Arc::clone(publication);
+        let Some((to, mark)) = self.replication.take_mark() else {
+            return false;
+        };
+        wanted.remove(place);
+        let message = Message::Published(mark, key.clone(), publication);
+        effects.push(Effect::Send(to, message));
+        true
     }
 
     /// Waits until a second node has everything so far, if there can be one.
@@ -130,12 +164,15 @@ impl<C, R, W> Custody<C, R, W> {
 
     /// When every channel has been sent whole, says so to the successor.
     fn complete(&mut self, now: Now, effects: &mut Effects<R, W>) {
+        if self.replication.was_completed() {
+            return;
+        }
         let generation = self.replication.generation();
         let is_seeded = self
             .channels
             .values()
             .all(|entry| entry.seeded == generation || matches!(entry.channel, Running::Failed));
-        if self.replication.was_completed() || !is_seeded {
+        if !is_seeded {
             return;
         }
         if !self.idempotency.is_empty() {

@@ -1,6 +1,11 @@
 //! Frames: what is sent, what was received, and how messages stand in them.
 
+use bytes::Bytes;
+
 use super::WIRE;
+
+/// Bytes before a message: its kind and its length.
+const HEAD: usize = 5;
 
 /// A frame that is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +38,8 @@ pub struct Frame {
     pub bytes: Vec<u8>,
 }
 
-/// Kinds and bodies.
-pub type Messages = Vec<(u8, Vec<u8>)>;
+/// Kinds and bodies, which are parts of the frame.
+pub type Messages = Vec<(u8, Bytes)>;
 
 /// What a received frame was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,8 +87,11 @@ impl Header {
         bytes
     }
 
-    pub(super) fn decode(frame: &[u8]) -> Result<(Self, &[u8]), FrameError> {
-        let (header, messages) = frame.split_at_checked(HEADER).ok_or(FrameError::Garbled)?;
+    pub(super) fn decode(mut frame: Bytes) -> Result<(Self, Bytes), FrameError> {
+        if frame.len() < HEADER {
+            return Err(FrameError::Garbled);
+        }
+        let header = frame.split_to(HEADER);
         let part = |index: usize| {
             let bytes = header.get(index * 8..index * 8 + 8).and_then(|b| b.try_into().ok());
             bytes.map_or(0, u64::from_be_bytes)
@@ -93,19 +101,19 @@ impl Header {
         }
         let (generation, number, oldest) = (part(1), part(2), part(3));
         let (known, done, mine, theirs) = (part(4), part(5), part(6), part(7));
-        Ok((Self { generation, number, oldest, known, done, mine, theirs }, messages))
+        Ok((Self { generation, number, oldest, known, done, mine, theirs }, frame))
     }
 }
 
 /// The messages of a batch.
-pub(super) fn split(mut bytes: &[u8]) -> Result<Messages, FrameError> {
+pub(super) fn split(mut bytes: Bytes) -> Result<Messages, FrameError> {
     let mut messages = Vec::new();
-    while let Some((head, rest)) = bytes.split_first_chunk::<5>() {
-        let [kind, length @ ..] = *head;
-        let length = u32::from_be_bytes(length) as usize;
-        let (body, rest) = rest.split_at_checked(length).ok_or(FrameError::Garbled)?;
-        messages.push((kind, body.to_vec()));
-        bytes = rest;
+    while let Some(&[kind, length @ ..]) = bytes.first_chunk::<HEAD>() {
+        let end = HEAD + u32::from_be_bytes(length) as usize;
+        if end > bytes.len() {
+            return Err(FrameError::Garbled);
+        }
+        messages.push((kind, bytes.split_to(end).slice(HEAD..)));
     }
     if bytes.is_empty() { Ok(messages) } else { Err(FrameError::Garbled) }
 }
