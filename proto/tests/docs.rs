@@ -29,7 +29,7 @@ fn the_limits_page_lists_every_limit() {
          | body of an HTTP request | `request_bytes`, at 1 KiB a second or faster | HTTP 413 or 408 |\n\
          | TLS handshake | 10 s | the connection is closed |\n\
          | requests of one connection to channels without an answer | 32 | its socket is not read |\n\
-         | answer of a channel's owner | 5 s | HTTP 503, subscription error 503 or error 4303 |\n\
+         | answer of a channel's owner | 4.5 s | HTTP 503, subscription error 503 or error 4303 |\n\
          | restarts of one channel after panics | 5 in 10 s | unavailable for 30 s |\n\
          | webhook attempt | 4 s, tried for 5 minutes | dropped, counted and logged |\n\
          | members whose leaving one channel holds back for webhooks | 10,000 | told at once |\n",

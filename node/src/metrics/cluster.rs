@@ -40,6 +40,7 @@ fn read_ring(channels: &Channels) {
     let owned = f64::from(channels.slots_served()) / f64::from(SLOTS);
     gauge!("handbell_cluster_ring_owned_ratio").set(owned);
     gauge!("handbell_cluster_copies").set(channels.copies() as f64);
+    gauge!("handbell_cluster_replication_lag").set(channels.replication_lag() as f64);
     let (taken, ceded) = channels.moves();
     counter!("handbell_cluster_slots_taken_total").absolute(taken);
     counter!("handbell_cluster_slots_ceded_total").absolute(ceded);

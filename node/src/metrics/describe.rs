@@ -119,6 +119,7 @@ const CLUSTER_GAUGES: &[Meaning] = &[
     ("handbell_cluster_members", "Nodes in this node's view, itself included, by phase"),
     ("handbell_cluster_ring_owned_ratio", "The part of all slots that this node serves"),
     ("handbell_cluster_copies", "Channels of which this node keeps a copy for another"),
+    ("handbell_cluster_replication_lag", "Changes that successors have not confirmed yet"),
     ("handbell_cluster_peer_up", "1 while the link to a peer in the view works"),
     (
         "handbell_cluster_peer_rtt_seconds",

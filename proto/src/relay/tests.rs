@@ -1,3 +1,5 @@
+//! What a relay shard tells its connections when the owner changes.
+
 use std::sync::Arc;
 
 use super::*;
