@@ -26,7 +26,7 @@ mod takeover;
 
 pub use command::{
     Branch, Cached, Command, Delivery, Effect, Joined, Member, Part, Published, Reply, Resumed,
-    Resync, Role, Summary, Welcome,
+    Resync, Role, Summary, Way, Welcome,
 };
 pub use recent::History;
 pub use settings::Settings;

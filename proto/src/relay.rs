@@ -141,11 +141,17 @@ impl<S> Local<S> {
     }
 
     /// Takes over who the members are, as the owner says; its connections were told something else.
+    /// Who is here is a member, even if the owner has not heard of this part of the relay yet.
     fn learn(&mut self, members: &[Arc<Member>], changes: &mut Changes) {
-        let present = by_user(members);
+        let mut present = by_user(members);
+        for subscriber in self.subscribers.values() {
+            if let Role::Subscriber(Some(member)) = &subscriber.role {
+                present.entry(member.user.clone()).or_insert_with(|| Arc::clone(member));
+            }
+        }
         let known = self.members.replace(present.clone()).unwrap_or_default();
         let is_known = |member: &&Arc<Member>| known.contains_key(&member.user);
-        changes.added = members.iter().filter(|m| !is_known(m)).cloned().collect();
+        changes.added = present.values().filter(|m| !is_known(m)).cloned().collect();
         changes.removed = known.into_keys().filter(|user| !present.contains_key(user)).collect();
     }
 
@@ -303,3 +309,6 @@ impl<S> Local<S> {
 fn by_user(members: &[Arc<Member>]) -> BTreeMap<UserId, Arc<Member>> {
     members.iter().map(|member| (member.user.clone(), Arc::clone(member))).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,6 +111,17 @@ pub struct Branch {
     pub told: Vec<UserId>,
     /// Whether it had told the application that somebody is there.
     pub is_occupied: bool,
+    /// The way that it came.
+    pub way: Way,
+}
+
+/// How a state of a channel came about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Way {
+    /// Where each ownership ended, the present one last.
+    pub ends: Vec<Position>,
+    /// When something was last published, as far as that is remembered, in milliseconds since 1970.
+    pub published_ms: u64,
 }
 
 impl Command {

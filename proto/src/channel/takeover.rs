@@ -1,6 +1,7 @@
 //! How a channel goes on at another node: under which epoch, with whose connections, and what the
 //! relays are told so that none of their subscribers misses or repeats anything.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::event::Publication;
@@ -9,7 +10,9 @@ use crate::name::{ChannelName, RelayId, SocketId};
 use crate::position::{Epoch, Position};
 use crate::time::{Moment, Now, Shift};
 
-use super::command::{Branch, Delivery, Effect, Joined, Part, Published, Resumed, Resync, Role};
+use super::command::{
+    Branch, Delivery, Effect, Joined, Part, Published, Resumed, Resync, Role, Way,
+};
 use super::roster::Sockets;
 use super::{Channel, Settings};
 
@@ -67,13 +70,41 @@ impl Channel {
         let members = self.roster.members().into_iter().map(|member| member.user.clone());
         let (leaving, is_occupied) = self.edges.told();
         let told = members.chain(leaving).collect();
-        Branch { cached: self.memory.last_cached().cloned(), told, is_occupied }
+        let way = self.way();
+        Branch { cached: self.memory.last_cached().cloned(), told, is_occupied, way }
+    }
+
+    /// The way that the channel has come.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        let ends = self.ancestors.iter().copied().chain([self.position]).collect();
+        let published_ms = self.memory.iter().last().map_or(0, |last| last.unix_ms);
+        Way { ends, published_ms }
+    }
+
+    /// Whether something was published on another way of the channel since it parted from this one.
+    /// What ended before this one began is not another way.
+    #[must_use]
+    pub fn lacks(&self, other: &Way) -> bool {
+        let own = self.way();
+        let shared = other.ends.iter().filter_map(|end| {
+            let same = own.ends.iter().filter(|own| own.epoch == end.epoch);
+            same.map(|own| own.offset.min(end.offset)).max()
+        });
+        match (shared.max(), own.ends.first()) {
+            (Some(shared), _) => other.ends.last().is_some_and(|last| last.offset > shared),
+            (None, Some(first)) => other.published_ms >= first.epoch.birth,
+            (None, None) => false,
+        }
     }
 
     /// Another node served the channel as well: keeps the later one of two cached events, and tells the
     /// application who is here and who is not, whatever it was told before.
     pub(super) fn reunite(&mut self, branch: Branch, effects: &mut Vec<Effect>) {
-        let Branch { cached, mut told, is_occupied } = branch;
+        let Branch { cached, mut told, is_occupied, way } = branch;
+        if self.lacks(&way) {
+            self.tell_of_loss(&[], effects);
+        }
         if let Some(cached) = cached.filter(|_| self.kind.cache) {
             self.memory.cache_if_later(cached);
         }
@@ -108,6 +139,8 @@ impl Channel {
         for part in &parts {
             self.recover(part, now, effects);
         }
+        let tails = parts.iter().filter(|part| !part.joined.is_empty()).flat_map(|p| &p.tail);
+        let is_split = tails.into_iter().any(|publication| self.is_astray(publication.position));
         let (mut asked, mut joining) = (Vec::with_capacity(parts.len()), Vec::new());
         for part in parts {
             // Those who have just joined have missed nothing.
@@ -125,8 +158,12 @@ impl Channel {
             self.take_over(Epoch::after(Some(newest), now.unix_ms, incarnation));
             self.is_fresh = false;
         }
+        if is_split {
+            let asked: Vec<&RelayId> = asked.iter().map(|(relay, _)| relay).collect();
+            self.tell_of_loss(&asked, effects);
+        }
         for ((relay, last), is_on_path) in asked.into_iter().zip(paths) {
-            self.resume(relay, last, is_on_path, effects);
+            self.resume(relay, last, is_on_path && !is_split, effects);
         }
         for (relay, joined) in joining {
             self.enter(relay, joined, now, effects);
@@ -137,13 +174,14 @@ impl Channel {
     /// Whether a place lies on the way that the channel has come.
     #[must_use]
     pub fn has_come_by(&self, place: Position) -> bool {
-        let ends = self.ancestors.iter().chain([&self.position]);
-        ends.into_iter().any(|end| end.epoch == place.epoch && place.offset <= end.offset)
+        let mut ends = self.ancestors.iter().chain([&self.position]);
+        ends.any(|end| end.epoch == place.epoch && place.offset <= end.offset)
     }
 
-    /// What an earlier owner gave a place to and only a relay has.
+    /// What an earlier owner gave a place to and only a relay has. Of a relay that came another way
+    /// nothing is taken: two ways cannot be made one.
     fn recover(&mut self, part: &Resync, now: Now, effects: &mut Vec<Effect>) {
-        if !self.is_fresh || part.joined.is_empty() {
+        if !self.is_fresh || part.joined.is_empty() || !self.leads_on(part) {
             return;
         }
         for publication in &part.tail {
@@ -159,6 +197,26 @@ impl Channel {
             }
         }
         self.inherit(part.last);
+    }
+
+    /// Whether the places that a relay has come by lie on the way of this channel, or lengthen it. An
+    /// ownership begins where the one before ended, so one that begins before that went elsewhere.
+    fn leads_on(&self, part: &Resync) -> bool {
+        let Some(mut end) = self.ancestors.last().copied() else { return true };
+        for place in part.tail.iter().map(|publication| publication.position) {
+            if place > end && place.offset > end.offset {
+                end = place;
+            } else if place > end || self.is_astray(place) {
+                return false;
+            }
+        }
+        part.last <= end || part.last.offset >= end.offset
+    }
+
+    /// Whether a place lies on another way: not on this one, and not before all that is known of it.
+    fn is_astray(&self, place: Position) -> bool {
+        let first = self.ancestors.first().unwrap_or(&self.position);
+        place.epoch >= first.epoch && !self.has_come_by(place)
     }
 
     /// Moves the end of the last ownership further on. False if it was there already.
@@ -226,6 +284,14 @@ impl Channel {
             Role::Watcher => &self.watchers,
         };
         sockets.has(relay, joined.socket)
+    }
+
+    /// What was published on another way will reach nobody here: tells the relays, but for some.
+    fn tell_of_loss(&self, but: &[&RelayId], effects: &mut Vec<Effect>) {
+        let relays: BTreeSet<&RelayId> = self.roster.subscribers().relays().collect();
+        for relay in relays.into_iter().filter(|relay| !but.contains(relay)) {
+            self.resume(relay.clone(), self.position, false, effects);
+        }
     }
 
     /// Sends a relay what it lacks, and how the channel goes on.

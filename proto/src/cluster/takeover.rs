@@ -40,6 +40,8 @@ pub struct Inherited {
     pub channel: Option<Channel>,
     /// The last owner, if it handed the channel over itself.
     pub from: Option<RelayId>,
+    /// What others held of it. Of those that came another way, and published there, something is lost.
+    pub others: Vec<Channel>,
     /// What relays have of it.
     pub resyncs: Vec<Resync>,
 }
@@ -64,8 +66,10 @@ impl Takeover {
                 rank(estate.is_primary, &channel) > rank(known.from.is_some(), other)
             });
             if is_better {
-                known.channel = Some(channel);
+                known.others.extend(known.channel.replace(channel));
                 known.from = estate.is_primary.then(|| from.clone());
+            } else {
+                known.others.push(channel);
             }
         }
     }
@@ -94,6 +98,10 @@ impl Takeover {
                     inherited.resyncs.push(Resync::nothing(relay.clone(), *part));
                 }
             }
+        }
+        for inherited in channels.values_mut() {
+            let channel = inherited.channel.as_ref();
+            inherited.others.retain(|other| channel.is_some_and(|c| c.lacks(&other.way())));
         }
         // What another node had published while it was cut off is not on the way of the channel that goes
         // on: whoever repeats it is not to be told that it was done.

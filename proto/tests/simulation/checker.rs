@@ -151,7 +151,7 @@ impl Checker {
         }
     }
 
-    /// Where only a majority may serve, everything acknowledged lies on one way.
+    /// Where only a majority may serve, or nobody was cut off, everything acknowledged lies on one way.
     pub(super) fn judge_ways(&mut self, owners: &[(ChannelKey, Option<&Channel>)]) {
         for (mark, published) in self.published.iter().filter(|(_, p)| p.is_acknowledged) {
             let owner = owners.iter().find(|(key, _)| *key == published.channel);

@@ -73,7 +73,7 @@ fn a_seed_replays_bit_for_bit() {
 fn what_is_broken_in_the_protocol_is_caught() {
     for mutation in [Mutation::SkipReplica, Mutation::DropFence, Mutation::ForgetRelay] {
         let caught =
-            (1..=200).find(|&seed| !run(seed, Some(mutation), false).violations.is_empty());
+            (1..=1_000).find(|&seed| !run(seed, Some(mutation), false).violations.is_empty());
         assert!(caught.is_some(), "{mutation:?} went unseen");
         println!("{mutation:?}: caught by seed {}", caught.unwrap_or_default());
     }

@@ -22,6 +22,7 @@ enum Fault {
     Cut(usize, usize, Duration),
     Isolate(usize, Duration),
     Reset(usize),
+    Refuse(usize, usize, Duration),
     Restart(usize),
     Join,
     Panic(usize),
@@ -33,7 +34,7 @@ impl Fault {
         let node = draw.place(nodes);
         let other = (node + 1 + draw.place(nodes - 1)) % nodes;
         let time = draw.millis(50, 5_000);
-        match draw.below(11) {
+        match draw.below(12) {
             0 | 1 => Self::Kill(node),
             2 => Self::Stop(node, time),
             3 => Self::CutOneWay(node, other, time),
@@ -43,6 +44,7 @@ impl Fault {
             7 => Self::Restart(node),
             8 => Self::Join,
             9 => Self::Panic(node),
+            10 => Self::Refuse(node, other, time / 6),
             _ => Self::Flap(node),
         }
     }
@@ -140,6 +142,10 @@ fn settle(world: &mut World, after: &str) {
 }
 
 fn inject(world: &mut World, fault: Fault, nodes: usize) {
+    let both_ways = |one: usize, other: usize| [(one, other), (other, one)];
+    let around = |node: usize| -> Vec<(usize, usize)> {
+        (0..nodes).filter(|&other| other != node).flat_map(|other| both_ways(node, other)).collect()
+    };
     match fault {
         Fault::Kill(node) => {
             world.crash(node);
@@ -152,14 +158,17 @@ fn inject(world: &mut World, fault: Fault, nodes: usize) {
             world.run_for(time);
             world.resume(node);
         }
-        Fault::CutOneWay(from, to, time) => block(world, &[(from, to)], time),
-        Fault::Cut(one, other, time) => block(world, &[(one, other), (other, one)], time),
-        Fault::Isolate(node, time) => {
-            let others = (0..nodes).filter(|&other| other != node);
-            let pairs: Vec<(usize, usize)> =
-                others.flat_map(|other| [(node, other), (other, node)]).collect();
-            block(world, &pairs, time);
+        Fault::CutOneWay(from, to, time) => cut(world, &[(from, to)], time),
+        Fault::Cut(one, other, time) => cut(world, &both_ways(one, other), time),
+        Fault::Refuse(one, other, time) => {
+            let id = |node: usize| world.places[node].life.as_ref().map(|life| life.me.clone());
+            let ends = id(one).zip(id(other));
+            if let Some(session) = ends.and_then(|(a, b)| world.network.between(&a, &b)) {
+                world.break_both_ways(session);
+            }
+            cut(world, &both_ways(one, other), time);
         }
+        Fault::Isolate(node, time) => cut(world, &around(node), time),
         Fault::Reset(node) => {
             let life = world.places[node].life.as_ref();
             let sessions: Vec<u64> =
@@ -181,10 +190,8 @@ fn inject(world: &mut World, fault: Fault, nodes: usize) {
         Fault::Flap(node) => {
             for _ in 0..3 {
                 let time = world.draw.millis(800, 2_500);
-                let others = (0..nodes).filter(|&other| other != node);
-                let pairs: Vec<(usize, usize)> =
-                    others.flat_map(|other| [(node, other), (other, node)]).collect();
-                block(world, &pairs, time);
+                block(world, &around(node), time);
+                heal(world, &around(node), false);
                 let time = world.draw.millis(300, 2_500);
                 world.run_for(time);
             }
@@ -192,13 +199,32 @@ fn inject(world: &mut World, fault: Fault, nodes: usize) {
     }
 }
 
+fn cut(world: &mut World, pairs: &[(usize, usize)], time: Duration) {
+    block(world, pairs, time);
+    heal(world, pairs, true);
+}
+
+/// Packets between some nodes disappear for a while.
 fn block(world: &mut World, pairs: &[(usize, usize)], time: Duration) {
     world.network.blocked.extend(pairs);
     world.run_for(time);
-    for pair in pairs {
-        world.network.blocked.remove(pair);
+}
+
+/// Packets pass again; for some nodes perhaps later than for others.
+fn heal(world: &mut World, pairs: &[(usize, usize)], may_be_gradual: bool) {
+    let is_gradual = may_be_gradual && world.draw.one_in(2);
+    let mut blocked = pairs.to_vec();
+    while !blocked.is_empty() {
+        let (one, other) = blocked[world.draw.place(blocked.len())];
+        let is_healed = |pair: &(usize, usize)| *pair == (one, other) || *pair == (other, one);
+        world.network.blocked.retain(|pair| !is_healed(pair));
+        blocked.retain(|pair| !is_healed(pair));
+        world.flush_network();
+        if is_gradual && !blocked.is_empty() {
+            let time = world.draw.millis(5, 1_000);
+            world.run_for(time);
+        }
     }
-    world.flush_network();
 }
 
 /// Ends a node politely.
@@ -230,7 +256,7 @@ fn quiesce(world: &mut World) {
     let users: Vec<String> = world.clients.iter().map(|client| client.user.clone()).collect();
     let user_of = |connection: Connection| users[(connection & 0xff) as usize].clone();
     world.checker.judge(user_of, &owners);
-    if world.quorum.is_some() {
+    if world.quorum.is_some() || !world.checker.is_cut {
         world.checker.judge_ways(&owners);
     }
 }

@@ -107,9 +107,6 @@ impl World {
                 });
                 self.send(node, to, &Message::Deliver(key, Delivery::Published(publication)));
             }
-            (Message::NotOwner(slot, mark), Some(Mutation::DropFence)) => {
-                batch.confirmed.entry(to.clone()).or_default().insert(slot, mark);
-            }
             (Message::Replicated(slot, mark), _) => {
                 batch.confirmed.entry(to.clone()).or_default().insert(slot, mark);
             }
@@ -485,12 +482,15 @@ impl World {
         node: usize,
         from: &RelayId,
         key: &ChannelKey,
-        delivery: Delivery,
+        mut delivery: Delivery,
     ) {
-        let life = self.life(node);
-        let owner = life.owners.get(&Slot::of(key)).copied();
-        if owner.is_some_and(|owner| owner != from.incarnation) {
+        let is_fenced = self.mutation != Some(Mutation::DropFence);
+        let owner = self.life(node).owners.get(&Slot::of(key)).copied();
+        if is_fenced && owner.is_some_and(|owner| owner != from.incarnation) {
             return;
+        }
+        if let (false, Delivery::Resumed(resumed)) = (is_fenced, &mut delivery) {
+            Arc::make_mut(resumed).is_diverged = false;
         }
         if let Delivery::Welcome { joined, .. } = &delivery {
             let shard = Life::shard_of(joined.socket);

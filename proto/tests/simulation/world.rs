@@ -21,7 +21,7 @@ use super::node::Life;
 pub(super) enum Mutation {
     /// A publish is acknowledged though no successor was sent anything.
     SkipReplica,
-    /// A successor takes what anyone sends, whoever owns the slot in its view.
+    /// A relay takes what anyone sends, whoever owns the slot and whichever way the channel has come.
     DropFence,
     /// A part of every relay forgets to say who is there.
     ForgetRelay,

@@ -72,11 +72,12 @@ impl<C, R, W> Custody<C, R, W> {
         now: Now,
         effects: &mut Effects<R, W>,
     ) {
-        let Inherited { channel, from, resyncs } = inherited;
+        let Inherited { channel, from, others, resyncs } = inherited;
         let known = self.channels.get(&key);
         if known.is_some_and(|entry| !matches!(entry.channel, Running::Failed)) {
             return effects.push(Effect::Command(key, Command::Resync(resyncs)));
         }
+        let reunite = others.into_iter().map(|other| Command::Reunite(other.into_branch()));
         let is_empty = |resync: &Resync| resync.joined.is_empty() && resync.joining.is_empty();
         if channel.is_none() && resyncs.iter().all(is_empty) {
             return;
@@ -103,6 +104,7 @@ impl<C, R, W> Custody<C, R, W> {
         let relays = machine.iter().flat_map(|machine| machine.relays());
         let gone = relays.filter(|relay| !self.is_in_view(relay));
         first.extend(gone.map(|relay| Command::RelayLost { relay: relay.clone() }));
+        first.extend(reunite);
         let start = Start { key, machine, epoch, first, is_restart, is_handed_over };
         self.start(start, effects);
     }

@@ -1,0 +1,34 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::channel::Welcome;
+use crate::position::Epoch;
+
+fn member(user: &str) -> Arc<Member> {
+    Arc::new(Member { user: UserId::parse(user).unwrap(), info: None })
+}
+
+fn resumed(members: &[&Arc<Member>]) -> Resumed {
+    let members = Some(members.iter().map(|member| Arc::clone(member)).collect());
+    let position = Position { epoch: Epoch { birth: 1, incarnation: 1 }, ..Position::default() };
+    Resumed { position, members, is_online: false, is_diverged: false }
+}
+
+/// An owner that takes over hears of one part of a relay before it hears of the next.
+#[test]
+fn who_is_here_stays_a_member_while_the_owner_has_not_heard_of_it() {
+    let (ann, bob, eve) = (member("ann"), member("bob"), member("eve"));
+    let mut local: Local<()> = Local::default();
+    let role = Role::Subscriber(Some(Arc::clone(&ann)));
+    let joined = Joined { socket: SocketId::parse("1.1").unwrap(), role };
+    local.join(joined.clone());
+    let Resumed { position, members, .. } = resumed(&[&ann, &bob]);
+    let welcome = Welcome { position, members, ..Welcome::default() };
+    local.welcome(&joined, &welcome, ());
+
+    let changes = local.resumed(&resumed(&[&eve]));
+    assert_eq!((changes.added, changes.removed), (vec![Arc::clone(&eve)], vec![bob.user.clone()]));
+    assert!(!local.member_added(&ann), "its connections were never told that it had gone");
+    let changes = local.resumed(&resumed(&[&ann, &eve]));
+    assert_eq!((changes.added, changes.removed), (vec![], vec![]));
+}
