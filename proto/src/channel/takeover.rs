@@ -98,8 +98,9 @@ impl Channel {
         }
     }
 
-    /// Another node served the channel as well: keeps the later one of two cached events, and tells the
-    /// application who is here and who is not, whatever it was told before.
+    /// Another node served the channel as well: tells subscribers if they lack what it published, keeps
+    /// the later one of two cached events, and tells the application who is here and who is not,
+    /// whatever it was told before.
     pub(super) fn reunite(&mut self, branch: Branch, effects: &mut Vec<Effect>) {
         let Branch { cached, mut told, is_occupied, way } = branch;
         if self.lacks(&way) {
