@@ -1,7 +1,9 @@
 //! Beginning to serve a slot: which channels go on, from what, and under which epoch.
 
+use std::collections::BTreeSet;
+
 use crate::channel::{Branch, Command, Resync};
-use crate::name::ChannelKey;
+use crate::name::{ChannelKey, RelayId};
 use crate::position::Epoch;
 use crate::time::{Now, Shift};
 
@@ -99,11 +101,14 @@ impl<C, R, W> Custody<C, R, W> {
             }
             None => self.next_epoch(last, now),
         };
+        // One that has spoken can be gone by now, too.
+        let spoken = resyncs.iter().map(|resync| &resync.relay);
+        let relays = spoken.chain(machine.iter().flat_map(|machine| machine.relays()));
+        let gone: BTreeSet<RelayId> =
+            relays.filter(|relay| !self.is_in_view(relay)).cloned().collect();
         // Relays say what they have before those that are gone are missed.
         let mut first = vec![Command::Resync(resyncs)];
-        let relays = machine.iter().flat_map(|machine| machine.relays());
-        let gone = relays.filter(|relay| !self.is_in_view(relay));
-        first.extend(gone.map(|relay| Command::RelayLost { relay: relay.clone() }));
+        first.extend(gone.into_iter().map(|relay| Command::RelayLost { relay }));
         first.extend(reunite);
         let start = Start { key, machine, epoch, first, is_restart, is_handed_over };
         self.start(start, effects);
