@@ -56,12 +56,15 @@ pub enum ToShard {
         /// Where the pending answer of the owner goes.
         reply: oneshot::Sender<Asked>,
     },
-    /// The owner did not let a connection in.
+    /// The owner did not let a connection in, or did not say in time that it did.
     Refused {
         /// The channel.
         key: ChannelKey,
         /// Who, and as what.
         joined: Joined,
+        /// Where it goes whether the connection is in nevertheless: it has been welcomed, and only the
+        /// answer was lost.
+        reply: oneshot::Sender<bool>,
     },
     /// A connection wants to be a subscriber no longer.
     Unsubscribe {
@@ -152,10 +155,12 @@ impl Relay {
         let message = ToShard::Join { key: key.clone(), joined: joined.clone(), reply };
         self.tell(shard, message).await;
         let answer = asked.await.unwrap_or_else(|_| Asked::unavailable()).answer().await;
-        if !matches!(answer, Ok(Reply::Done)) {
-            self.tell(shard, ToShard::Refused { key, joined }).await;
+        if matches!(answer, Ok(Reply::Done)) {
+            return answer;
         }
-        answer
+        let (reply, is_in) = oneshot::channel();
+        self.tell(shard, ToShard::Refused { key, joined, reply }).await;
+        if is_in.await == Ok(true) { Ok(Reply::Done) } else { answer }
     }
 
     /// Takes a connection out of a channel. That always succeeds.

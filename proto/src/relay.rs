@@ -99,9 +99,14 @@ impl<S> Local<S> {
         self.joining.push(joined);
     }
 
-    /// A connection was not let in.
-    pub fn refuse(&mut self, joined: &Joined) {
+    /// A connection was not let in, or nobody said so in time. False if it is in: it has been welcomed.
+    pub fn refuse(&mut self, joined: &Joined) -> bool {
         self.joining.retain(|known| known != joined);
+        let is_in = match &joined.role {
+            Role::Subscriber(_) => self.subscribers.contains_key(&joined.socket),
+            role => self.others.get(&joined.socket).is_some_and(|roles| roles.contains(role)),
+        };
+        !is_in
     }
 
     /// The owner has let a connection in: what the others have to be told about members. None if it was

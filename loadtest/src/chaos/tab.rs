@@ -141,7 +141,12 @@ impl<'a> Live<'a> {
             let is_churning = self.stage.is_churning.load(SeqCst);
             if self.tab.is_churner && is_churning && now >= next_change {
                 next_change = now + draw.time(300, 900);
-                if self.is_subscribed { self.unsubscribe()? } else { self.subscribe()? }
+                let now = self.stage.now();
+                if self.is_subscribed {
+                    self.unsubscribe()?;
+                } else if self.tab.channels.iter().all(|&c| self.asks.may_ask(c, now)) {
+                    self.subscribe()?;
+                }
             }
             let Self { socket, .. } = self;
             let mut heard = Vec::new();
@@ -207,7 +212,7 @@ impl<'a> Live<'a> {
     }
 
     fn ask(&mut self, channel: Channel) -> anyhow::Result<()> {
-        self.asks.ask(channel);
+        self.asks.ask(channel, self.stage.now());
         let Stage { plan, app, .. } = self.stage;
         let name = plan.name(channel);
         let mut data = json!({ "channel": name });

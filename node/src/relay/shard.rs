@@ -122,7 +122,10 @@ impl Shard {
             ToShard::Detach { socket } => self.detach(socket),
             // Someone who asked and is gone has left by another message.
             ToShard::Join { key, joined, reply } => drop(reply.send(self.join(key, joined))),
-            ToShard::Refused { key, joined } => self.refused(&key, &joined),
+            ToShard::Refused { key, joined, reply } => {
+                // One that waits no longer is gone.
+                let _ = reply.send(self.refused(&key, &joined));
+            }
             ToShard::Unsubscribe { key, socket, reply } => {
                 drop(reply.send(self.unsubscribe(key, socket)));
             }
@@ -175,15 +178,20 @@ impl Shard {
         self.router.ask(key, Command::Join { relay, joined })
     }
 
-    fn refused(&mut self, key: &ChannelKey, joined: &Joined) {
-        if let Some(local) = self.local(key) {
-            local.refuse(joined);
-            self.forget_if_unused(key, joined.socket);
-            // The owner may have heard of it in a resync in the meantime.
-            let relay = self.router.me().clone();
-            let socket = joined.socket;
-            self.router.send_once(key.clone(), Command::Unsubscribe { relay, socket });
+    /// Whether the connection is in nevertheless.
+    fn refused(&mut self, key: &ChannelKey, joined: &Joined) -> bool {
+        let socket = joined.socket;
+        let Some(local) = self.local(key) else {
+            return false;
+        };
+        if !local.refuse(joined) {
+            return true;
         }
+        self.forget_if_unused(key, socket);
+        // The owner may have heard of it in a resync in the meantime.
+        let relay = self.router.me().clone();
+        self.router.send_once(key.clone(), Command::Unsubscribe { relay, socket });
+        false
     }
 
     fn unsubscribe(&mut self, key: ChannelKey, socket: SocketId) -> Asked {

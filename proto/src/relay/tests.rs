@@ -34,3 +34,18 @@ fn who_is_here_stays_a_member_while_the_owner_has_not_heard_of_it() {
     let changes = local.resumed(&resumed(&[&ann, &eve]));
     assert_eq!((changes.added, changes.removed), (vec![], vec![]));
 }
+
+/// The welcome comes from the channel and the answer from the node: one of them can be lost.
+#[test]
+fn who_has_been_welcomed_is_in_whatever_became_of_the_answer() {
+    let socket = SocketId::parse("1.1").unwrap();
+    for role in [Role::Subscriber(None), Role::SignedIn, Role::Watcher] {
+        let joined = Joined { socket, role };
+        let mut local: Local<()> = Local::default();
+        local.join(joined.clone());
+        assert!(local.refuse(&joined) && local.is_unused(), "{joined:?}");
+        local.join(joined.clone());
+        local.welcome(&joined, &Welcome::default(), ());
+        assert!(!local.refuse(&joined) && local.has(socket), "{joined:?}");
+    }
+}
