@@ -8,7 +8,6 @@ use axum::body::Body;
 use axum::http::{Request, Response};
 use axum::routing::get;
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::StreamExt;
 use handbell::http::error::HttpError;
 use handbell::websocket::{accept, upgraded};
 use handbell::{listen, outbox::Outbox};
@@ -39,7 +38,7 @@ async fn connect(mut request: Request<Body>) -> Result<Response<Body>, HttpError
 
 async fn echo(upgrade: OnUpgrade) {
     let limits = Limits { message_bytes: LARGEST, outbox_bytes: LARGEST * 2, ..Limits::default() };
-    let Some((mut stream, outbox)) = upgraded(upgrade, &limits).await else { return };
+    let Some((mut stream, outbox)) = upgraded(upgrade, Wire::Pusher, &limits).await else { return };
     loop {
         let message = tokio::select! {
             message = stream.next() => message,

@@ -12,12 +12,14 @@ use crate::tls::TlsFiles;
 
 mod app;
 mod cluster;
+mod doors;
 mod error;
 mod period;
 mod source;
 
 pub use app::AppSection;
 pub use cluster::{ClusterSection, PartitionMode};
+pub use doors::{Doors, PollSection, SseSection, WsSection};
 pub use error::ConfigError;
 pub use period::Period;
 pub use source::Source;
@@ -39,6 +41,12 @@ pub struct Config {
     pub drain: DrainSection,
     /// What is logged and how.
     pub log: LogSection,
+    /// The plain WebSocket door.
+    pub ws: WsSection,
+    /// The door of event streams.
+    pub sse: SseSection,
+    /// The long poll, and publishing and presence beside it.
+    pub poll: PollSection,
     /// The apps.
     pub apps: Vec<AppSection>,
 }
@@ -174,7 +182,14 @@ impl Config {
         if let Some(cluster) = &self.cluster {
             cluster.check()?;
         }
+        self.doors().check()?;
         app::check_all(&self.apps)
+    }
+
+    /// Where the doors of tokens are.
+    #[must_use]
+    pub fn doors(&self) -> Doors {
+        Doors { ws: self.ws.clone(), sse: self.sse.clone(), poll: self.poll.clone() }
     }
 
     /// The configuration as TOML, with every default in it and secrets as `***`.

@@ -5,15 +5,20 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, Request};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
+use crate::config::Doors;
+use crate::doors::post as posting;
+use crate::doors::{plain, poll, sse};
 use crate::server::Server;
 use crate::websocket;
 
 mod auth;
-mod channels;
+mod body;
+pub mod channels;
 mod cors;
 pub mod error;
 mod events;
@@ -21,7 +26,12 @@ mod outermost;
 mod probes;
 mod users;
 
+pub use body::read_body;
+
 use error::HttpError;
+
+/// The header of every JSON answer.
+pub const JSON: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
 
 /// All routes of the client port.
 pub fn routes(server: Arc<Server>) -> Router {
@@ -44,10 +54,23 @@ pub fn routes(server: Arc<Server>) -> Router {
         .route("/accept-traffic", get(probes::ready))
         .route("/usage", get(probes::usage));
     api.merge(rest)
+        .merge(doors(&server.doors))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(&server), outermost::run))
         .with_state(server)
+}
+
+/// The doors of tokens, where the configuration has put them.
+fn doors(doors: &Doors) -> Router<Arc<Server>> {
+    let Doors { ws, sse, poll } = doors;
+    Router::new()
+        .route(&ws.path, get(plain::connect))
+        .route(&sse.path, get(sse::connect))
+        .route(&format!("{}/{{*path}}", sse.path), get(sse::connect))
+        .route(&format!("{}/poll", poll.path), get(poll::poll))
+        .route(&format!("{}/publish", poll.path), post(posting::publish))
+        .route(&format!("{}/presence", poll.path), get(posting::presence))
 }
 
 async fn nothing_here(request: Request<Body>) -> HttpError {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::server::conn::http1::{self, UpgradeableConnection};
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
@@ -42,6 +42,22 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Whether it came over TLS.
     pub is_tls: bool,
+}
+
+/// What becomes of a connection that a request's handler takes over.
+pub type Begin = Box<dyn FnOnce(Stream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// Lets the handler of a request have its connection, from which nothing more is read as HTTP.
+#[derive(Clone, Debug)]
+pub struct Takeover(mpsc::Sender<Begin>);
+
+impl Takeover {
+    /// Takes the connection over. It does not return: there is no answer that HTTP would send.
+    pub async fn begin<T>(self, begin: Begin) -> T {
+        // If nobody takes it the connection has just ended, and this future with it.
+        let _ = self.0.send(begin).await;
+        std::future::pending().await
+    }
 }
 
 /// Serves a port until `stop` says true; then connections without a request in progress are closed.
@@ -113,32 +129,56 @@ async fn converse(
 }
 
 async fn serve_http(stream: Stream, peer: Peer, routes: Router, mut stop: watch::Receiver<bool>) {
+    let (sender, mut taken) = mpsc::channel(1);
+    let takeover = Takeover(sender);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(takeover.clone());
         let mut routes = routes.clone();
         async move { routes.call(request.map(Body::new)).await as Result<_, Infallible> }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut connection = pin!(connection);
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => Some(outcome),
-        _ = stop.wait_for(|&stop| stop) => None,
+    let next = tokio::select! {
+        outcome = &mut connection => Next::Over(outcome),
+        begin = taken.recv() => Next::Taken(begin),
+        _ = stop.wait_for(|&stop| stop) => Next::Stop,
     };
-    let outcome = match outcome {
-        Some(outcome) => outcome,
-        None => {
-            connection.as_mut().graceful_shutdown();
+    let outcome = match next {
+        Next::Over(outcome) => outcome,
+        Next::Taken(begin) => return become_another(connection, begin).await,
+        Next::Stop => {
+            Pin::new(&mut connection).graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = outcome {
         tracing::debug!(address = %peer.address, %error, "an HTTP connection failed");
+    }
+}
+
+/// What becomes of an HTTP connection.
+enum Next {
+    Over(Result<(), hyper::Error>),
+    Taken(Option<Begin>),
+    Stop,
+}
+
+/// Gives a connection to the handler that wants it.
+async fn become_another<S>(
+    connection: UpgradeableConnection<TokioIo<Stream>, S>,
+    begin: Option<Begin>,
+) where
+    S: HttpService<Incoming, ResBody = Body>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if let (Some(begin), Some(parts)) = (begin, connection.into_parts()) {
+        begin(parts.io.into_inner()).await;
     }
 }
 

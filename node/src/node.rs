@@ -67,7 +67,6 @@ impl Node {
         let certificate = config.server.tls.clone().map(tls::Certificate::load).transpose()?;
         let clients = bind(config.server.listen, "server.listen")?;
         let admin = bind(config.admin.listen, "admin.listen")?;
-
         let metrics = Metrics::new();
         let apps = Apps::new(apps, metrics.clone());
         let clock = Clock::start();
@@ -113,6 +112,7 @@ impl Node {
             quotas,
             cluster,
             relay,
+            doors: config.doors(),
             timing: timing(&config),
             http_metrics: HttpMetrics::new(&metrics),
             metrics,

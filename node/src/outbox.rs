@@ -15,7 +15,7 @@ use bytes::Bytes;
 use proto::app::Limits;
 use proto::door::{Close, Signal};
 use proto::pusher::code::CloseCode;
-use proto::websocket::close_frame;
+use proto::wire::Wire;
 use tokio::io::{AsyncWrite, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -34,6 +34,8 @@ pub enum Writer {
     Plain(OwnedWriteHalf),
     /// TLS: only the connection's task writes.
     Tls(WriteHalf<TlsStream<TcpStream>>),
+    /// Nobody: what is sent is taken when it is asked for ([`Outbox::take`]).
+    None,
 }
 
 /// The bounded send queue of one connection.
@@ -47,6 +49,7 @@ pub struct Outbox {
 #[derive(Debug)]
 struct State {
     writer: Writer,
+    wire: Wire,
     frames: VecDeque<Bytes>,
     bytes: usize,
     signals: VecDeque<Signal>,
@@ -69,9 +72,10 @@ pub enum Full {
 impl Outbox {
     /// An outbox with an app's limits.
     #[must_use]
-    pub fn new(writer: Writer, limits: &Limits) -> Self {
+    pub fn new(writer: Writer, wire: Wire, limits: &Limits) -> Self {
         let state = State {
             writer,
+            wire,
             frames: VecDeque::new(),
             bytes: 0,
             signals: VecDeque::new(),
@@ -166,7 +170,8 @@ impl Outbox {
     pub fn close(&self, close: &Close) {
         let mut state = self.lock();
         if !state.is_closing {
-            state.queue(close_frame(close.code, &close.reason));
+            let last = state.wire.close(close);
+            state.queue(last);
             state.is_closing = true;
             state.write_now();
             state.wake();
@@ -200,6 +205,22 @@ impl Outbox {
         state.poll_write(context)
     }
 
+    /// Everything that waits, in its order; for one without a socket.
+    #[must_use]
+    pub fn take(&self) -> Vec<Bytes> {
+        let mut state = self.lock();
+        state.bytes = 0;
+        std::mem::take(&mut state.frames).into()
+    }
+
+    /// For a task that reads an outbox without a socket: ready when something waits, or nothing more
+    /// will come.
+    pub fn poll_some(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        state.remember_waker(context);
+        if state.frames.is_empty() && !state.is_closing { Poll::Pending } else { Poll::Ready(()) }
+    }
+
     fn is_full(&self, state: &State, more: usize) -> bool {
         state.frames.len() >= self.frames_max || state.bytes + more > self.bytes_max
     }
@@ -212,6 +233,9 @@ impl Outbox {
 
 impl State {
     fn queue(&mut self, frame: Bytes) {
+        if frame.is_empty() {
+            return;
+        }
         self.bytes += frame.len();
         self.frames.push_back(frame);
     }
@@ -220,7 +244,7 @@ impl State {
     fn close(&mut self, close: &Close) {
         self.frames.truncate(1);
         self.bytes = self.frames.iter().map(Bytes::len).sum();
-        self.queue(close_frame(close.code, &close.reason));
+        self.queue(self.wire.close(close));
         self.is_closing = true;
     }
 
@@ -302,6 +326,7 @@ impl State {
             let Self { writer, frames, bytes, .. } = self;
             match writer {
                 Writer::Plain(_) if frames.is_empty() => return Poll::Ready(Ok(())),
+                Writer::None => return Poll::Ready(Ok(())),
                 Writer::Plain(socket) => {
                     std::task::ready!(socket.as_ref().poll_write_ready(context))?;
                 }

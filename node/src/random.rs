@@ -18,3 +18,11 @@ pub fn hex(digits: usize) -> String {
     text.truncate(digits);
     text
 }
+
+/// At least 0 and less than 1.
+#[must_use]
+pub fn fraction() -> f64 {
+    #[allow(clippy::cast_possible_truncation)] // 32 of the bits are enough.
+    let bits = bits() as u32;
+    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+}

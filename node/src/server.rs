@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::apps::Apps;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::config::Doors;
 use crate::metrics::{HttpMetrics, Metrics};
 use crate::quotas::Quotas;
 use crate::relay::Relay;
@@ -31,6 +32,8 @@ pub struct Server {
     pub cluster: Option<Cluster>,
     /// This node's subscribers.
     pub relay: Arc<Relay>,
+    /// Where the doors of tokens are.
+    pub doors: Doors,
     /// How long clients may be silent.
     pub timing: Timing,
     /// What is counted.

@@ -8,24 +8,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use futures_util::StreamExt;
 use proto::channel::{Command, Joined, Reply, Role};
 use proto::cluster::message::Ack;
-use proto::door::{Action, Close, Counted, Door, Input, Request};
-use proto::event::{Draft, Origin, Priority};
+use proto::door::{Action, Close, Counted, Door, Input, Post, Request};
+use proto::event::{Draft, Event, Origin, Priority};
+use proto::idempotency::RetryKey;
 use proto::pusher::code::CloseCode;
 use proto::quota::Demand;
-use proto::websocket::{ping_frame, text_frame};
 use proto::{ChannelKey, ChannelName, Refusal, SocketId};
 use tokio::time::{Sleep, sleep_until};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::apps::AppEntry;
+use crate::metrics::AppMetrics;
 use crate::outbox::Outbox;
+use crate::reader::Reader;
 use crate::server::Server;
-use crate::socket::Socket;
-use crate::websocket::part;
 
 /// Requests to channels that one connection may have unanswered; then its socket is not read.
 const WINDOW: usize = 32;
@@ -43,10 +41,13 @@ pub struct Connection {
     /// The machine that decides for it.
     pub door: Door,
     /// What it is read from.
-    pub stream: WebSocketStream<Socket>,
+    pub reader: Reader,
     /// Where its frames go.
     pub outbox: Arc<Outbox>,
 }
+
+/// A connection that runs.
+pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The ways in which a connection ends.
 enum End {
@@ -60,9 +61,23 @@ enum End {
 
 /// Runs a connection from its greeting to its end. Its state is boxed before the first await: a
 /// future keeps every value that is moved into it twice, and there is one for each connection.
-pub fn run(server: Arc<Server>, connection: Connection) -> impl Future<Output = ()> + Send {
+pub fn run(server: Arc<Server>, connection: Connection) -> Running {
     let mut task = Box::new(Task::new(server, connection));
-    async move { task.ended = task.run().await }
+    Box::pin(async move { task.ended = task.run().await })
+}
+
+/// Publishes what a token allows its user to.
+///
+/// # Errors
+/// That the app has used up what it may publish, or that the channel cannot be reached.
+pub async fn publish_post(
+    server: &Server,
+    entry: &AppEntry,
+    key: ChannelKey,
+    post: Post,
+) -> Result<Reply, Refusal> {
+    let draft = posted(server.event_id(), post);
+    publish(server, &entry.metrics, key, (draft, None)).await
 }
 
 struct Task {
@@ -115,16 +130,16 @@ impl Task {
             },
             Err(end) => end,
         };
-        let Connection { stream, outbox, .. } = &mut self.connection;
+        let Connection { reader, outbox, .. } = &mut self.connection;
         match end {
             End::Closed(close) => {
                 let reason = word(&close);
                 outbox.close(&close);
-                part(stream, outbox).await;
+                reader.part(outbox).await;
                 reason
             }
             End::Client => {
-                part(stream, outbox).await;
+                reader.part(outbox).await;
                 "client"
             }
             End::Lost => "lost",
@@ -137,7 +152,7 @@ impl Task {
         let may_read = asks.len() + waiting.len() < WINDOW;
         let outbox = &connection.outbox;
         tokio::select! {
-            message = connection.stream.next(), if may_read => self.receive(message),
+            message = connection.reader.next(), if may_read => self.receive(message),
             signal = poll_fn(|context| outbox.poll_signal(context)) => match signal {
                 Ok(signal) => self.apply(Input::Signal(signal)),
                 Err(_) => Err(End::Lost),
@@ -183,11 +198,12 @@ impl Task {
     }
 
     fn act(&mut self, action: Action, entry: &AppEntry) -> Result<(), End> {
-        let outbox = &self.connection.outbox;
+        let Connection { outbox, door, .. } = &self.connection;
+        let wire = door.wire();
         match action {
             // An outbox that is full closes the connection by itself.
-            Action::Send(text) => drop(outbox.send(text_frame(&text))),
-            Action::Ping => drop(outbox.send(ping_frame())),
+            Action::Send(text) => drop(outbox.send(wire.message(text))),
+            Action::Ping => drop(outbox.send(wire.ping())),
             Action::Ask { channel, request } => {
                 if self.asks.iter().any(|(asked, _)| *asked == channel) {
                     self.waiting.push_back((channel, request));
@@ -219,33 +235,31 @@ impl Task {
         let key = ChannelKey { app: entry.app.id.clone(), channel: channel.clone() };
         let server = Arc::clone(&self.server);
         match request.clone() {
-            Request::Join(role) => Box::pin(async move {
-                let answer = server.relay.join(key, Joined { socket, role }).await;
+            Request::Join { role, since } => Box::pin(async move {
+                let answer = server.relay.join(key, Joined { socket, role, since }).await;
                 (channel, request, answer.map_err(Refusal::from))
+            }),
+            Request::Members => Box::pin(async move {
+                let asked = server.router.ask(key, Command::Members);
+                (channel, request, asked.answer().await.map_err(Refusal::from))
             }),
             Request::Unsubscribe => Box::pin(async move {
                 server.relay.unsubscribe(key, socket).await;
                 (channel, request, Ok(Reply::Done))
             }),
             Request::Publish(event) => {
+                let draft = client_event(server.event_id(), event, socket);
                 let metrics = entry.metrics.clone();
-                let draft = Draft {
-                    id: server.event_id(),
-                    event,
-                    origin: Origin::Client { socket, user: None },
-                    ttl_seconds: 0,
-                    priority: Priority::default(),
-                    retry: None,
-                };
                 Box::pin(async move {
-                    if let Err(error) = server.quotas.admit(&key.app, Demand::Publishes(1)).await {
-                        metrics.rate_limited("publishes");
-                        return (channel, request, Err(error.into()));
-                    }
-                    metrics.published_client.increment(1);
-                    let level = Some(Ack::Sequenced);
-                    let asked = server.router.ask_for(key, Command::Publish(draft), level);
-                    (channel, request, asked.answer().await.map_err(Refusal::from))
+                    let draft = (draft, Some(Ack::Sequenced));
+                    (channel, request, publish(&server, &metrics, key, draft).await)
+                })
+            }
+            Request::Post(post) => {
+                let draft = posted(server.event_id(), post);
+                let metrics = entry.metrics.clone();
+                Box::pin(async move {
+                    (channel, request, publish(&server, &metrics, key, (draft, None)).await)
                 })
             }
         }
@@ -259,23 +273,56 @@ impl Task {
             let entry = Arc::clone(&self.connection.entry);
             self.start(channel, next, &entry);
         }
-        let refusal = match answer {
-            Ok(Reply::Refused(refusal)) | Err(refusal) => Some(refusal),
-            Ok(_) => None,
+        let (reply, refusal) = match answer {
+            Ok(Reply::Refused(refusal)) | Err(refusal) => (None, Some(refusal)),
+            Ok(reply) => (Some(reply), None),
         };
-        if let Request::Join(Role::Subscriber(_)) = &request {
+        if let Request::Join { role: Role::Subscriber(_), .. } = &request {
             let result = if refusal.is_some() { "refused" } else { "succeeded" };
             self.connection.entry.metrics.subscribed(channel.kind().label(), result);
         }
         match refusal {
             // The client has left meanwhile, and may have asked again.
-            Some(_) if is_superseded && matches!(request, Request::Join(Role::Subscriber(_))) => {
-                Ok(())
-            }
+            Some(_) if is_superseded && is_subscription(&request) => Ok(()),
             Some(refusal) => self.apply(Input::Refused { channel, request, refusal }),
-            None => Ok(()),
+            None => match reply {
+                Some(reply) => self.apply(Input::Answered { channel, request, reply }),
+                None => Ok(()),
+            },
         }
     }
+}
+
+const fn is_subscription(request: &Request) -> bool {
+    matches!(request, Request::Join { role: Role::Subscriber(_), .. })
+}
+
+fn client_event(id: u128, event: Event, socket: SocketId) -> Draft {
+    let origin = Origin::Client { socket, user: None };
+    Draft { id, event, origin, ttl_seconds: 0, priority: Priority::default(), retry: None }
+}
+
+/// An id is the user's own: others may use the same.
+fn posted(id: u128, post: Post) -> Draft {
+    let Post { user, event, id: client_id } = post;
+    let retry = client_id.map(|id| Arc::new(RetryKey { key: format!("{user} {id}"), item: 0 }));
+    let origin = Origin::User { user };
+    Draft { id, event, origin, ttl_seconds: 0, priority: Priority::default(), retry }
+}
+
+async fn publish(
+    server: &Server,
+    metrics: &AppMetrics,
+    key: ChannelKey,
+    (draft, level): (Draft, Option<Ack>),
+) -> Result<Reply, Refusal> {
+    if let Err(error) = server.quotas.admit(&key.app, Demand::Publishes(1)).await {
+        metrics.rate_limited("publishes");
+        return Err(error.into());
+    }
+    metrics.published_client.increment(1);
+    let asked = server.router.ask_for(key, Command::Publish(draft), level);
+    asked.answer().await.map_err(Refusal::from)
 }
 
 /// Ready when any of them is; it is taken out.

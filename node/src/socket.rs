@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use proto::app::Limits;
+use proto::wire::Wire;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
@@ -40,7 +41,7 @@ enum Reader {
 impl Stream {
     /// Divides the connection.
     #[must_use]
-    pub fn divide(self, limits: &Limits) -> (Socket, Arc<Outbox>) {
+    pub fn divide(self, wire: Wire, limits: &Limits) -> (Socket, Arc<Outbox>) {
         let (reader, writer) = match self {
             Self::Plain(stream) => {
                 let (reader, writer) = stream.into_split();
@@ -51,7 +52,7 @@ impl Stream {
                 (Reader::Tls(reader), Writer::Tls(writer))
             }
         };
-        let outbox = Arc::new(Outbox::new(writer, limits));
+        let outbox = Arc::new(Outbox::new(writer, wire, limits));
         (Socket { reader, outbox: Arc::clone(&outbox) }, outbox)
     }
 }

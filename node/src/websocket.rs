@@ -1,9 +1,7 @@
 //! The WebSocket side of the Pusher door: the upgrade (RFC 6455 §4.2), the checks of a client's
 //! hello, and the start of its connection.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -13,7 +11,6 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
-use futures_util::StreamExt;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use proto::app::Limits;
@@ -23,9 +20,8 @@ use proto::pusher::code::CloseCode;
 use proto::pusher::{Session, frame, handshake};
 use proto::quota::Demand;
 use proto::websocket::text_frame;
+use proto::wire::Wire;
 use proto::{App, SocketId};
-use tokio::io::AsyncReadExt;
-use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -35,16 +31,15 @@ use crate::http::error::HttpError;
 use crate::listen::Peer;
 use crate::outbox::Outbox;
 use crate::random;
+use crate::reader::Reader;
 use crate::router::RouteError;
 use crate::server::Server;
 use crate::session::{self, Connection};
-use crate::socket::{Socket, Stream};
+use crate::socket::Stream;
 
 /// Bytes that the reader takes from the socket at once. Client messages are small, and every idle
 /// connection keeps a buffer of this size; tungstenite's default is 128 KiB.
 const READ_BUFFER: usize = 512;
-/// How long a client may take to read why it is closed, and to close its side.
-const FAREWELL: Duration = Duration::from_secs(3);
 
 /// `GET /app/{key}`.
 ///
@@ -148,26 +143,26 @@ async fn book(server: &Server, app: &App) -> Result<(), Close> {
 }
 
 async fn open(server: Arc<Server>, entry: Arc<AppEntry>, upgrade: OnUpgrade) {
-    let Some((stream, outbox)) = upgraded(upgrade, &entry.app.limits).await else {
+    let Some((reader, outbox)) = upgraded(upgrade, Wire::Pusher, &entry.app.limits).await else {
         server.quotas.release(&entry.app.id, Demand::Connection);
         return;
     };
     let socket = SocketId::from_random(random::bits());
     let door = Door::Pusher(Session::new(socket, server.timing, server.clock.now()));
-    session::run(server, Connection { socket, entry, door, stream, outbox }).await;
+    session::run(server, Connection { socket, entry, door, reader, outbox }).await;
 }
 
 /// Says why a client is not let in, twice: older libraries read the event, newer ones the code.
 async fn turn_away(server: Arc<Server>, close: Close, upgrade: OnUpgrade) {
     server.metrics.handshake_rejected(reason(&close));
     let limits = Limits::default();
-    let Some((mut stream, outbox)) = upgraded(upgrade, &limits).await else {
+    let Some((mut reader, outbox)) = upgraded(upgrade, Wire::Pusher, &limits).await else {
         return;
     };
     // The outbox is new and empty: it takes both.
     let _ = outbox.send(text_frame(&frame::error(close.code, &close.reason)));
     outbox.close(&close);
-    part(&mut stream, &outbox).await;
+    reader.part(&outbox).await;
 }
 
 const fn reason(close: &Close) -> &'static str {
@@ -183,33 +178,15 @@ const fn reason(close: &Close) -> &'static str {
     }
 }
 
-/// Sends what is left, and reads until the client has closed its side: a socket that is closed with
-/// unread bytes takes the close frame down with it. A client that does not close is left after
-/// three seconds.
-pub async fn part(stream: &mut WebSocketStream<Socket>, outbox: &Outbox) {
-    let both = async {
-        if poll_fn(|context| outbox.poll_empty(context)).await.is_err() {
-            return;
-        }
-        while let Some(Ok(_)) = stream.next().await {}
-        // The reader may have answered the client's close; if the socket failed it is over.
-        let _ = poll_fn(|context| outbox.poll_empty(context)).await;
-        // The reader ends at an error; what the client still sends is of no interest.
-        let mut scratch = [0; 1024];
-        while matches!(stream.get_mut().read(&mut scratch).await, Ok(1..)) {}
-    };
-    // Boxed: it is not needed while the connection lives.
-    let _ = timeout(FAREWELL, Box::pin(both)).await;
-}
-
 /// Waits for the upgrade and divides the connection. None if the client has gone.
 pub async fn upgraded(
     upgrade: OnUpgrade,
+    wire: Wire,
     limits: &Limits,
-) -> Option<(WebSocketStream<Socket>, Arc<Outbox>)> {
+) -> Option<(Reader, Arc<Outbox>)> {
     let upgraded: Upgraded = upgrade.await.ok()?;
     let parts = upgraded.downcast::<TokioIo<Stream>>().ok()?;
-    let (socket, outbox) = parts.io.into_inner().divide(limits);
+    let (socket, outbox) = parts.io.into_inner().divide(wire, limits);
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
@@ -218,5 +195,5 @@ pub async fn upgraded(
     let early = parts.read_buf.to_vec();
     let stream =
         WebSocketStream::from_partially_read(socket, early, Role::Server, Some(config)).await;
-    Some((stream, outbox))
+    Some((Reader::WebSocket(Box::new(stream)), outbox))
 }

@@ -115,7 +115,7 @@ impl App {
         check_size("the channel name", text.len(), limit, "channel_name_bytes")?;
         let name = ChannelName::parse(text)?;
         if !name.kind().user && !self.has_channel(text) {
-            return Err(Refusal::Rule("this app has no channels of that name"));
+            return Err(Refusal::UnknownChannel);
         }
         Ok(name)
     }

@@ -25,8 +25,8 @@ mod settings;
 mod takeover;
 
 pub use command::{
-    Branch, Cached, Command, Delivery, Effect, Joined, Member, Part, Published, Reply, Resumed,
-    Resync, Role, Summary, Way, Welcome,
+    Branch, Cached, Command, Delivery, Effect, Joined, Member, Part, Published, Recovery, Reply,
+    Resumed, Resync, Role, Summary, Way, Welcome,
 };
 pub use recent::History;
 pub use settings::Settings;
@@ -183,7 +183,15 @@ impl Channel {
     ) -> Welcome {
         match &joined.role {
             Role::Subscriber(member) => {
-                self.subscribe(relay, joined.socket, member.as_ref(), (now.moment, effects))
+                let recovery =
+                    joined.since.map(|since| self.recover_since(since, joined, now.moment));
+                let now = (now.moment, effects);
+                let mut welcome = self.subscribe(relay, joined.socket, member.as_ref(), now);
+                if matches!(recovery, Some(Recovery::Whole(_))) {
+                    // It has had the cached event, or gets it with what it missed.
+                    welcome.cached = None;
+                }
+                Welcome { recovery, ..welcome }
             }
             Role::SignedIn => {
                 let was_online = !self.signed_in.is_empty();
@@ -232,6 +240,7 @@ impl Channel {
             cached,
             subscribers: self.roster.subscribers().len(),
             is_online: false,
+            recovery: None,
         }
     }
 

@@ -6,11 +6,14 @@
 use std::borrow::Cow;
 
 use crate::app::App;
-use crate::channel::Role;
+use crate::channel::{Reply, Role};
 use crate::event::Event;
 use crate::name::{ChannelName, UserId};
+use crate::plain;
+use crate::position::Position;
 use crate::pusher::Session;
 use crate::refusal::Refusal;
+use crate::sse;
 use crate::time::{Moment, Now};
 use crate::wire::Wire;
 
@@ -19,6 +22,10 @@ use crate::wire::Wire;
 pub enum Door {
     /// Pusher Channels, protocols 5 to 7.
     Pusher(Session),
+    /// A WebSocket with a token.
+    Plain(plain::Session),
+    /// An event stream.
+    Sse(sse::Session),
 }
 
 /// What happens to a session.
@@ -35,8 +42,17 @@ pub enum Input<'a> {
         /// Whether the client answered a ping of ours.
         is_pong: bool,
     },
-    /// A request that the session made of a channel was refused. Success has no input of its own:
-    /// it shows in what the channel sends.
+    /// A channel has answered a request. Of a join it says nothing: the channel sends what there is to
+    /// say.
+    Answered {
+        /// The channel.
+        channel: ChannelName,
+        /// What was asked of it.
+        request: Request,
+        /// The answer.
+        reply: Reply,
+    },
+    /// A request that the session made of a channel was refused.
     Refused {
         /// The channel.
         channel: ChannelName,
@@ -106,11 +122,31 @@ pub enum Counted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// To be in.
-    Join(Role),
+    Join {
+        /// As what.
+        role: Role,
+        /// The last publication that the client has had, if it comes back.
+        since: Option<Position>,
+    },
     /// To be no longer a subscriber.
     Unsubscribe,
     /// To publish a client's event.
     Publish(Event),
+    /// To publish what a token allows its user to.
+    Post(Post),
+    /// Who the members are.
+    Members,
+}
+
+/// An event that a user publishes by the permission of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Post {
+    /// Who.
+    pub user: UserId,
+    /// What.
+    pub event: Event,
+    /// The client's own id of it: a repetition with the same one gets the first answer.
+    pub id: Option<String>,
 }
 
 /// How a connection ends: a WebSocket close code and a short reason.
@@ -128,6 +164,8 @@ impl Door {
     pub fn apply(&mut self, input: Input<'_>, app: &App, now: Now, actions: &mut Vec<Action>) {
         match self {
             Self::Pusher(session) => session.apply(input, app, now, actions),
+            Self::Plain(session) => session.apply(input, app, now, actions),
+            Self::Sse(session) => session.apply(input, app, now, actions),
         }
     }
 
@@ -136,6 +174,8 @@ impl Door {
     pub fn deadline(&self) -> Moment {
         match self {
             Self::Pusher(session) => session.deadline(),
+            Self::Plain(session) => session.deadline(),
+            Self::Sse(session) => session.deadline(),
         }
     }
 
@@ -144,6 +184,8 @@ impl Door {
     pub const fn wire(&self) -> Wire {
         match self {
             Self::Pusher(_) => Wire::Pusher,
+            Self::Plain(_) => Wire::Plain,
+            Self::Sse(_) => Wire::Sse,
         }
     }
 }

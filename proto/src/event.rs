@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -70,6 +71,11 @@ pub enum Origin {
         /// Who it is in this channel, filled in by the owner and never by the client.
         user: Option<UserId>,
     },
+    /// A user whose token allows it, through a door of tokens. It hears its own event.
+    User {
+        /// Who, as the token says.
+        user: UserId,
+    },
 }
 
 impl Origin {
@@ -79,6 +85,7 @@ impl Origin {
         match self {
             Self::Api { except } => *except,
             Self::Client { socket, .. } => Some(*socket),
+            Self::User { .. } => None,
         }
     }
 }
@@ -123,4 +130,13 @@ pub struct Publication {
     pub unix_ms: u64,
     /// Monotonic time of the owner when it was accepted.
     pub accepted: Moment,
+}
+
+impl Publication {
+    /// Whether nobody who comes late wants it any more, in the owner's time.
+    #[must_use]
+    pub fn has_expired(&self, now: Moment) -> bool {
+        let ttl = Duration::from_secs(self.draft.ttl_seconds.into());
+        !ttl.is_zero() && now.since(self.accepted) >= ttl
+    }
 }

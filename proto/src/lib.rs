@@ -8,6 +8,7 @@
 pub mod app;
 pub mod channel;
 pub mod cluster;
+pub mod cursor;
 pub mod door;
 pub mod event;
 pub mod http;
@@ -15,13 +16,18 @@ pub mod idempotency;
 pub mod json;
 pub mod name;
 pub mod origin;
+pub mod permission;
+pub mod plain;
 pub mod position;
 pub mod pusher;
 pub mod quota;
 pub mod rate;
 pub mod refusal;
 pub mod relay;
+pub mod sse;
 pub mod time;
+pub mod token;
+pub mod visitor;
 pub mod websocket;
 pub mod wire;
 

@@ -69,6 +69,9 @@ pub enum Refusal {
         /// The key under `[[apps]]`.
         setting: &'static str,
     },
+    /// The app narrows its channels' names, and this is none of them.
+    #[error("this app has no channels of that name")]
+    UnknownChannel,
     /// The rule that is broken, where no limit is involved.
     #[error("{0}")]
     Rule(&'static str),

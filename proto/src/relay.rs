@@ -125,7 +125,7 @@ impl<S> Local<S> {
         if self.subscribers.is_empty() {
             self.last = welcome.position;
         }
-        let Joined { socket, role } = joined.clone();
+        let Joined { socket, role, .. } = joined.clone();
         match role {
             Role::Subscriber(_) => {
                 // As what it came first holds, as in the channel's roster.
@@ -293,10 +293,10 @@ impl<S> Local<S> {
     pub fn resync(&self, relay: RelayId, part: Part, now: Moment) -> Resync {
         let subscribers = self.subscribers.iter().map(|(&socket, subscriber)| {
             let role = subscriber.role.clone();
-            Joined { socket, role }
+            Joined::new(socket, role)
         });
         let others = self.others.iter().flat_map(|(&socket, roles)| {
-            roles.iter().cloned().map(move |role| Joined { socket, role })
+            roles.iter().cloned().map(move |role| Joined::new(socket, role))
         });
         let is_recent =
             |publication: &&Arc<Publication>| now.since(publication.accepted) <= TAIL_FOR;

@@ -1,22 +1,32 @@
-//! Wire formats: a delivery is encoded once for all connections of a relay that share one.
+//! Wire formats: a delivery is encoded once for all connections of a relay that share one, and so is
+//! everything else that a door's connection is sent.
 
 use bytes::Bytes;
 
 use crate::channel::Delivery;
+use crate::cursor::Cursor;
+use crate::door::Close;
+use crate::json::quoted;
 use crate::name::ChannelName;
-use crate::pusher::frame;
-use crate::websocket::text_frame;
+use crate::websocket::{close_frame, ping_frame, text_frame};
+use crate::{plain, pusher, sse};
 
 /// A form in which deliveries reach connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wire {
     /// Pusher's JSON in WebSocket text frames.
     Pusher,
+    /// JSON objects in WebSocket text frames.
+    Plain,
+    /// An event stream.
+    Sse,
+    /// JSON objects, each with a comma before it: the elements of a list.
+    Poll,
 }
 
 impl Wire {
     /// How many formats there are.
-    pub const COUNT: usize = 1;
+    pub const COUNT: usize = 4;
 
     /// A number below [`Wire::COUNT`].
     #[must_use]
@@ -24,19 +34,90 @@ impl Wire {
         self as usize
     }
 
-    /// The bytes to send for a delivery: whole frames. None if this format does not show it.
+    /// The bytes to send for a delivery: whole frames, after [`Wire::place`] where there is one. None
+    /// if this format does not show it.
     #[must_use]
     pub fn encode(self, channel: &ChannelName, delivery: &Delivery) -> Option<Bytes> {
         match self {
             Self::Pusher => {
-                let texts = frame::deliver(channel, delivery);
+                let texts = pusher::frame::deliver(channel, delivery);
                 let frames: Vec<Bytes> = texts.iter().map(|text| text_frame(text)).collect();
-                match frames.as_slice() {
-                    [] => None,
-                    [one] => Some(one.clone()),
-                    several => Some(several.concat().into()),
-                }
+                join(&frames)
             }
+            Self::Plain => {
+                let objects = plain::frame::deliver(channel, delivery);
+                let frames: Vec<Bytes> =
+                    objects.iter().map(|rest| text_frame(&format!("{{{rest}"))).collect();
+                join(&frames)
+            }
+            Self::Sse => sse::frame::deliver(channel, delivery).map(Bytes::from),
+            Self::Poll => plain::frame::poll(channel, delivery).map(Bytes::from),
         }
+    }
+
+    /// Whether what is sent says first how far the connection has come in all its channels. Else each
+    /// event says its own place, or none.
+    #[must_use]
+    pub const fn has_place(self) -> bool {
+        matches!(self, Self::Sse | Self::Poll)
+    }
+
+    /// What is sent before a delivery, where [`Wire::has_place`].
+    #[must_use]
+    pub fn place(self, cursor: &Cursor) -> Bytes {
+        match self {
+            Self::Pusher | Self::Plain => Bytes::new(),
+            Self::Sse => format!("id: {cursor}\n").into(),
+            Self::Poll => format!(r#",{{"id":{},"#, quoted(&cursor.to_string())).into(),
+        }
+    }
+
+    /// That publications are lost. None if the format cannot say so, and the client has to begin anew.
+    #[must_use]
+    pub fn gap(self, channel: &ChannelName) -> Option<Bytes> {
+        match self {
+            Self::Pusher => None,
+            Self::Plain => {
+                Some(text_frame(&format!("{{{}", plain::frame::open("gap", channel, ""))))
+            }
+            Self::Sse => Some(sse::frame::gap(channel).into()),
+            Self::Poll => Some(plain::frame::open("gap", channel, "").into()),
+        }
+    }
+
+    /// A message of the session's own.
+    #[must_use]
+    pub fn message(self, text: String) -> Bytes {
+        match self {
+            Self::Pusher | Self::Plain => text_frame(&text),
+            Self::Sse | Self::Poll => text.into(),
+        }
+    }
+
+    /// A sign of life.
+    #[must_use]
+    pub fn ping(self) -> Bytes {
+        match self {
+            Self::Pusher | Self::Plain => ping_frame(),
+            Self::Sse => Bytes::from_static(sse::frame::PING.as_bytes()),
+            Self::Poll => Bytes::new(),
+        }
+    }
+
+    /// The last that is sent. A stream just ends.
+    #[must_use]
+    pub fn close(self, close: &Close) -> Bytes {
+        match self {
+            Self::Pusher | Self::Plain => close_frame(close.code, &close.reason),
+            Self::Sse | Self::Poll => Bytes::new(),
+        }
+    }
+}
+
+fn join(frames: &[Bytes]) -> Option<Bytes> {
+    match frames {
+        [] => None,
+        [one] => Some(one.clone()),
+        several => Some(several.concat().into()),
     }
 }

@@ -121,7 +121,7 @@ fn samples() -> Vec<Message> {
     let key = ChannelKey { app: app.clone(), channel: channel.clone() };
     let slot = Slot::of(&key);
     let relay = RelayId { node: NodeId::parse("a").unwrap(), incarnation: 7 };
-    let joined = Joined { socket: SocketId::parse("1.2").unwrap(), role: Role::Subscriber(None) };
+    let joined = Joined::new(SocketId::parse("1.2").unwrap(), Role::Subscriber(None));
     let command = Command::Join { relay: relay.clone(), joined };
     let settings = Settings {
         history: History::default(),

@@ -62,7 +62,7 @@ async fn join(
     }
     for (number, channel) in channels.iter().enumerate() {
         let (socket, role) = (sockets[number % CONNECTIONS], Role::Subscriber(None));
-        let joined = Joined { socket, role };
+        let joined = Joined::new(socket, role);
         server.relay.join(part::key(channel)?, joined).await?;
     }
     Ok(channels.len())

@@ -43,10 +43,11 @@ async fn subscriber(node: &Node, name: &str) -> TcpStream {
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (_, writer) = listener.accept().await.unwrap().0.into_split();
     let server = node.server();
-    let outbox = Arc::new(Outbox::new(Writer::Plain(writer), &proto::Limits::default()));
+    let outbox =
+        Arc::new(Outbox::new(Writer::Plain(writer), Wire::Pusher, &proto::Limits::default()));
     let socket = SocketId::from_random(random::bits());
     server.relay.attach(socket, outbox, Wire::Pusher).await;
-    let joined = Joined { socket, role: Role::Subscriber(None) };
+    let joined = Joined::new(socket, Role::Subscriber(None));
     assert_eq!(server.relay.join(key(name), joined).await, Ok(Reply::Done));
     client
 }
@@ -130,8 +131,7 @@ async fn channels_in_the_slot_of_the_quota_start_from_many_sides_at_once() {
         let joins = (0..8).map(|_| {
             let (server, key) = (Arc::clone(node.server()), key(&name));
             tokio::spawn(async move {
-                let joined =
-                    Joined { socket: SocketId::from_random(random::bits()), role: Role::Watcher };
+                let joined = Joined::new(SocketId::from_random(random::bits()), Role::Watcher);
                 let join = Command::Join { relay: server.router.me().clone(), joined };
                 server.router.ask(key, join)
             })

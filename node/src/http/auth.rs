@@ -1,27 +1,19 @@
 //! Who a request comes from: the app in its path, its whole body, and its signature.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Body as _;
 use proto::Refusal;
 use proto::http::signature::{Query, Signed, verify};
-use tokio::time::timeout;
 
 use crate::apps::AppEntry;
 use crate::clock::unix_ms;
 use crate::listen::Peer;
 use crate::server::Server;
 
+use super::body::read_body;
 use super::error::HttpError;
-
-/// The slowest body that is waited for: a second for each KiB and five more, half a minute at most.
-const BYTES_PER_SECOND_MIN: u64 = 1_024;
-const BODY_GRACE_SECONDS: u64 = 5;
-const BODY_SECONDS_MAX: u64 = 30;
 
 /// A request that was signed by its app.
 #[derive(Debug)]
@@ -57,7 +49,7 @@ pub(super) async fn authenticate_by_key(
 
 async fn check(entry: Arc<AppEntry>, request: Request<Body>) -> Result<Authentic, HttpError> {
     let (parts, body) = request.into_parts();
-    let body = read(body, entry.app.limits.request_bytes).await?;
+    let body = read_body(body, entry.app.limits.request_bytes).await?;
     let authentic = Query::parse(parts.uri.query().unwrap_or_default()).and_then(|query| {
         let (method, path) = (parts.method.as_str(), parts.uri.path());
         let signed = Signed { method, path, query: &query, body: &body };
@@ -75,31 +67,4 @@ async fn check(entry: Arc<AppEntry>, request: Request<Body>) -> Result<Authentic
     }
     let path = parts.uri.path().to_owned();
     Ok(Authentic { entry, path, query, headers: parts.headers, body })
-}
-
-async fn read(body: Body, limit: usize) -> Result<Bytes, HttpError> {
-    let too_large = |bytes| {
-        HttpError::from(Refusal::TooLarge {
-            what: "the request body",
-            bytes,
-            limit,
-            setting: "request_bytes",
-        })
-    };
-    let announced = body.size_hint().lower();
-    if announced > limit as u64 {
-        return Err(too_large(usize::try_from(announced).unwrap_or(usize::MAX)));
-    }
-    let length = body.size_hint().upper().unwrap_or(limit as u64);
-    let seconds = (BODY_GRACE_SECONDS + length / BYTES_PER_SECOND_MIN).min(BODY_SECONDS_MAX);
-    match timeout(Duration::from_secs(seconds), Limited::new(body, limit).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit + 1)),
-        Ok(Err(error)) => Err(HttpError::bad_request(format!("the body did not arrive: {error}"))),
-        Err(_) => Err(HttpError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "timeout",
-            "the body arrived too slowly",
-        )),
-    }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, Request};
 use proto::channel::{Command, Member, Reply, Summary};
 use proto::cluster::message::{ListQuery, Listed};
@@ -15,14 +14,16 @@ use serde_json::{Map, Value, json};
 
 use crate::server::Server;
 
+use super::JSON;
 use super::auth::{Authentic, authenticate};
 use super::error::HttpError;
 
-type Answer = ([(HeaderName, &'static str); 1], String);
+/// A JSON answer.
+pub type Answer = ([(HeaderName, &'static str); 1], String);
 
 /// A JSON answer.
 pub(super) fn answer(body: &Value) -> Answer {
-    ([(CONTENT_TYPE, "application/json")], body.to_string())
+    (JSON, body.to_string())
 }
 
 /// `GET /apps/{id}/channels`: the occupied channels.

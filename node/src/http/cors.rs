@@ -1,4 +1,4 @@
-//! Cross-origin requests to the HTTP API: allowed for the pages that may connect to the app. There
+//! Cross-origin requests to the HTTP API and the doors of tokens: allowed for the pages that may connect to the app. There
 //! are no cookies here, so credentials are never allowed.
 
 use axum::body::Body;
@@ -10,6 +10,7 @@ use axum::http::header::{
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 use axum::response::IntoResponse;
 
+use crate::doors::visitors;
 use crate::server::Server;
 
 /// What a browser asks for a page.
@@ -25,8 +26,7 @@ impl Asked {
     /// What a request asks for.
     pub(super) fn of(server: &Server, request: &Request) -> Self {
         let origin = request.headers().get(ORIGIN).cloned();
-        let is_allowed =
-            origin.as_ref().is_some_and(|origin| is_allowed(server, request.uri().path(), origin));
+        let is_allowed = origin.as_ref().is_some_and(|origin| is_allowed(server, request, origin));
         // A preflight uses a method that no route has.
         let is_preflight = is_allowed && request.method() == Method::OPTIONS;
         Self { origin, is_allowed, is_preflight }
@@ -38,7 +38,7 @@ impl Asked {
             (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
             (
                 ACCESS_CONTROL_ALLOW_HEADERS,
-                "content-type, idempotency-key, x-idempotency-key, handbell-ack",
+                "authorization, content-type, idempotency-key, x-idempotency-key, handbell-ack, last-event-id",
             ),
             (ACCESS_CONTROL_MAX_AGE, "3600"),
         ];
@@ -55,8 +55,11 @@ impl Asked {
     }
 }
 
-fn is_allowed(server: &Server, path: &str, origin: &HeaderValue) -> bool {
-    let id = path.strip_prefix("/apps/").and_then(|rest| rest.split('/').next());
-    let entry = id.and_then(|id| server.apps.by_id(id));
+fn is_allowed(server: &Server, request: &Request, origin: &HeaderValue) -> bool {
+    let path = request.uri().path().strip_prefix("/apps/");
+    let entry = match path.and_then(|rest| rest.split('/').next()) {
+        Some(id) => server.apps.by_id(id),
+        None => visitors::claimed(server, request),
+    };
     entry.is_some_and(|entry| entry.app.allows_origin(Some(origin.to_str().unwrap_or("null"))))
 }

@@ -41,6 +41,14 @@ impl HttpError {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }
 
+    /// What a visitor is told that a door of tokens refuses: 403 where the token does not allow it.
+    pub fn of_visitor(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unauthorized(word) => Self::new(StatusCode::FORBIDDEN, word, "Forbidden"),
+            refusal => refusal.into(),
+        }
+    }
+
     /// 404.
     pub fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
@@ -86,6 +94,7 @@ impl From<Refusal> for HttpError {
             | Refusal::TooLarge { .. }
             | Refusal::TooMany { .. }
             | Refusal::PresenceFull { .. }
+            | Refusal::UnknownChannel
             | Refusal::Rule(_)
             | Refusal::Malformed(_)
             | Refusal::KeyReused => Self::bad_request(message),

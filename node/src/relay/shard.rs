@@ -1,12 +1,12 @@
 //! One shard of the relay: some of this node's connections and the channels they are in.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use proto::channel::{Command, Delivery, Joined, Part, Resumed, Resync, Role, Welcome};
+use proto::channel::{Command, Delivery, Joined, Part, Resumed, Resync};
 use proto::cluster::slot::{SLOTS, Slot};
-use proto::door::{Close, Signal};
+use proto::door::Close;
 use proto::event::Publication;
 use proto::pusher::code::CloseCode;
 use proto::relay::{Local, Verdict};
@@ -21,7 +21,11 @@ use crate::router::{Asked, Router};
 
 use super::{Index, ToShard};
 
+mod connection;
 mod fanout;
+mod welcome;
+
+use connection::Connection;
 
 /// Deliveries taken from the queue at once: what one subscriber gets of them leaves in one write.
 const BATCH: usize = 64;
@@ -54,15 +58,6 @@ pub struct Shard {
     is_gathering: bool,
     /// Outboxes that got their first waiting frame in this batch.
     unflushed: Vec<Arc<Outbox>>,
-}
-
-#[derive(Debug)]
-struct Connection {
-    outbox: Arc<Outbox>,
-    wire: Wire,
-    channels: HashSet<ChannelKey>,
-    /// It was told to close and has not gone yet.
-    is_closing: bool,
 }
 
 /// Where a subscriber's frames go, and in which form.
@@ -115,9 +110,7 @@ impl Shard {
     fn handle(&mut self, message: ToShard) {
         match message {
             ToShard::Attach { socket, outbox, wire } => {
-                let (channels, is_closing) = (HashSet::new(), false);
-                let connection = Connection { outbox, wire, channels, is_closing };
-                self.connections.insert(socket, connection);
+                self.connections.insert(socket, Connection::new(outbox, wire));
             }
             ToShard::Detach { socket } => self.detach(socket),
             // Someone who asked and is gone has left by another message.
@@ -289,49 +282,18 @@ impl Shard {
         let Some(local) = self.channels[Slot::of(key).index()].get(key) else {
             return;
         };
-        for (socket, _) in local.subscribers() {
-            if let Some(connection) = self.connections.get_mut(socket) {
+        for (socket, sink) in local.subscribers() {
+            let Some(connection) = self.connections.get_mut(socket) else {
+                continue;
+            };
+            if let Some(frame) = sink.wire.gap(&key.channel) {
+                connection.came_to(&key.channel, local.last());
+                // An outbox that is full is closed by itself.
+                let _ = connection.give(frame, &mut self.unflushed);
+            } else {
                 let reason = "events of a channel were lost; reconnect";
                 connection.close(CloseCode::Reconnect.because(reason));
             }
-        }
-    }
-
-    fn welcome(
-        &mut self,
-        key: &ChannelKey,
-        joined: &Joined,
-        welcome: &Welcome,
-        delivery: &Delivery,
-    ) {
-        let socket = joined.socket;
-        let Some(connection) = self.connections.get(&socket) else {
-            // It went away while it was being welcomed.
-            self.router.leave(key.clone(), socket);
-            return;
-        };
-        let (outbox, wire) = (Arc::clone(&connection.outbox), connection.wire);
-        let sink = Sink { outbox: Arc::clone(&outbox), wire };
-        let local = self.local(key);
-        let is_known = local.as_ref().is_some_and(|local| local.has(socket));
-        let Some(changes) = local.and_then(|local| local.welcome(joined, welcome, sink)) else {
-            if !is_known {
-                // It has given up waiting.
-                let relay = self.router.me().clone();
-                self.router.send_once(key.clone(), Command::Leave { relay, socket });
-            }
-            return;
-        };
-        self.tell_changes(key, changes, Some(socket));
-        if joined.role == Role::Watcher
-            && let Some(user) = key.channel.user()
-        {
-            outbox.signal(Signal::Watched { user, is_online: welcome.is_online });
-        }
-        if let Some(frame) = wire.encode(&key.channel, delivery)
-            && outbox.push(frame) == Ok(true)
-        {
-            self.unflushed.push(outbox);
         }
     }
 
@@ -366,12 +328,5 @@ impl Shard {
             slot.remove(key);
             self.index.remove(key, self.number);
         }
-    }
-}
-
-impl Connection {
-    fn close(&mut self, close: Close) {
-        self.outbox.signal(Signal::Close(close));
-        self.is_closing = true;
     }
 }

@@ -49,7 +49,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 truth.entry(socket).or_insert_with(|| (relay.clone(), user.clone()));
                 let member = Member { user: UserId::parse(&user).unwrap(), info: None };
                 let role = Role::Subscriber(Some(Arc::new(member)));
-                Command::Join { relay, joined: Joined { socket, role } }
+                Command::Join { relay, joined: Joined::new(socket, role) }
             }
             Step::Leave { relay: r, socket: s } => {
                 truth.remove(&socket(r, s));

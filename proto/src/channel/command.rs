@@ -40,6 +40,17 @@ pub struct Joined {
     pub socket: SocketId,
     /// As what it is there.
     pub role: Role,
+    /// The last publication that it has had, on another connection; none if it is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Position>,
+}
+
+impl Joined {
+    /// A connection that comes for the first time, or is in already.
+    #[must_use]
+    pub const fn new(socket: SocketId, role: Role) -> Self {
+        Self { socket, role, since: None }
+    }
 }
 
 /// What a channel is asked to do.
@@ -291,6 +302,18 @@ pub struct Welcome {
     pub subscribers: usize,
     /// For watchers: whether the user is signed in.
     pub is_online: bool,
+    /// What it has missed, if it said how far it had come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+}
+
+/// What a connection that comes back has missed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Recovery {
+    /// All of it, in order.
+    Whole(Vec<Arc<Publication>>),
+    /// Nobody knows, or not all of it any more.
+    Gap,
 }
 
 /// What a cache channel remembers.

@@ -11,7 +11,7 @@ use crate::position::{Epoch, Position};
 use crate::time::{Moment, Now, Shift};
 
 use super::command::{
-    Branch, Delivery, Effect, Joined, Part, Published, Resumed, Resync, Role, Way,
+    Branch, Delivery, Effect, Joined, Part, Published, Recovery, Resumed, Resync, Role, Way,
 };
 use super::roster::Sockets;
 use super::{Channel, Settings};
@@ -177,6 +177,23 @@ impl Channel {
     pub fn has_come_by(&self, place: Position) -> bool {
         let mut ends = self.ancestors.iter().chain([&self.position]);
         ends.any(|end| end.epoch == place.epoch && place.offset <= end.offset)
+    }
+
+    /// What a connection has missed that had come so far. It gets nothing that has expired or that
+    /// it said itself.
+    pub(super) fn recover_since(&self, since: Position, joined: &Joined, now: Moment) -> Recovery {
+        let oldest = self.memory.iter().next().map(|publication| publication.position.offset);
+        let is_whole = since.offset == self.position.offset
+            || oldest.is_some_and(|oldest| oldest <= since.offset.next());
+        if !is_whole || !self.has_come_by(since) {
+            return Recovery::Gap;
+        }
+        let missed = self.memory.iter().filter(|publication| {
+            publication.position.offset > since.offset
+                && !publication.has_expired(now)
+                && publication.draft.origin.except() != Some(joined.socket)
+        });
+        Recovery::Whole(missed.cloned().collect())
     }
 
     /// What an earlier owner gave a place to and only a relay has. Of a relay that came another way

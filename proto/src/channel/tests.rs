@@ -93,7 +93,7 @@ impl Script {
             ["resync", r, s, user] => {
                 let member = Member { user: UserId::parse(user).unwrap(), info: None };
                 let role = Role::Subscriber(Some(member.into()));
-                let joined = vec![Joined { socket: socket(s), role }];
+                let joined = vec![Joined::new(socket(s), role)];
                 let last = Position { offset: Offset(7), ..Position::default() };
                 let (joining, tail) = (Vec::new(), Vec::new());
                 let part = Part { index: 0, of: 1 };
@@ -144,7 +144,7 @@ impl Script {
 }
 
 fn join(r: &str, s: &str, role: Role) -> Command {
-    Command::Join { relay: relay(r), joined: Joined { socket: socket(s), role } }
+    Command::Join { relay: relay(r), joined: Joined::new(socket(s), role) }
 }
 
 fn shown(publication: &Publication) -> String {

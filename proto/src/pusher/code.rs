@@ -84,6 +84,7 @@ impl SubscriptionError {
             Refusal::Name(_)
             | Refusal::SocketId(_)
             | Refusal::Disabled { .. }
+            | Refusal::UnknownChannel
             | Refusal::Rule(_)
             | Refusal::Malformed(_)
             | Refusal::KeyReused => ("InvalidRequest", 400),

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::channel::{Cached, Delivery, Member, Role, Welcome};
 use crate::event::{Data, Origin, Publication};
-use crate::json::{is_too_deep, push_string};
+use crate::json::{is_too_deep, push_string, quoted};
 use crate::name::{ChannelName, SocketId, UserId};
 use crate::refusal::Refusal;
 
@@ -243,10 +243,4 @@ fn event(name: &str, channel: Option<&str>, data: &str) -> String {
 fn ids<'a>(users: impl Iterator<Item = &'a UserId>) -> String {
     let ids: Vec<String> = users.map(|user| quoted(user.as_str())).collect();
     format!("[{}]", ids.join(","))
-}
-
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    push_string(&mut out, text);
-    out
 }

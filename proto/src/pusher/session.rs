@@ -91,6 +91,8 @@ impl Session {
                 self.refused(&channel, &request, &refusal, actions);
             }
             Input::Signal(signal) => self.signal(signal, actions),
+            // What was granted shows in what the channel sends.
+            Input::Answered { .. } => {}
             Input::Timer => self.timer(now, actions),
         }
     }
@@ -211,7 +213,7 @@ impl Session {
         let member = self.authorize(&channel, request, app)?;
         self.channels.insert(channel.clone());
         let role = Role::Subscriber(member.map(Arc::new));
-        Ok(Action::Ask { channel, request: Request::Join(role) })
+        Ok(Action::Ask { channel, request: Request::Join { role, since: None } })
     }
 
     /// Checks that the subscription is allowed, and finds out who the new member is.
@@ -296,7 +298,10 @@ impl Session {
         actions.push(Action::Send(frame::signin_success(&request.user_data)));
         if self.user.is_none() {
             let channel = ChannelName::of_user(&user.id);
-            actions.push(Action::Ask { channel, request: Request::Join(Role::SignedIn) });
+            actions.push(Action::Ask {
+                channel,
+                request: Request::Join { role: Role::SignedIn, since: None },
+            });
             self.watch(&user, app, actions);
             self.user = Some(Box::new(user));
         }
@@ -317,7 +322,7 @@ impl Session {
         self.watch.begin(watched);
         actions.extend(watched.iter().map(|user| Action::Ask {
             channel: ChannelName::of_user(user),
-            request: Request::Join(Role::Watcher),
+            request: Request::Join { role: Role::Watcher, since: None },
         }));
     }
 
@@ -329,17 +334,17 @@ impl Session {
         actions: &mut Vec<Action>,
     ) {
         match request {
-            Request::Join(Role::Subscriber(_)) => {
+            Request::Join { role: Role::Subscriber(_), .. } => {
                 self.channels.remove(channel);
                 let message = frame::subscription_error(channel.as_str(), refusal);
                 actions.push(Action::Send(message));
             }
-            Request::Join(Role::Watcher) => {
+            Request::Join { role: Role::Watcher, .. } => {
                 let told = channel.user().and_then(|user| self.watch.unknown(&user));
                 actions.extend(told.map(Action::Send));
             }
             // A connection that could not be registered could not be terminated either.
-            Request::Join(Role::SignedIn) => {
+            Request::Join { role: Role::SignedIn, .. } => {
                 let close = CloseCode::OverCapacity.because("the signin could not be completed");
                 actions.push(Action::Close(close));
             }
@@ -356,6 +361,8 @@ impl Session {
                     CloseCode::OverCapacity.because("the unsubscribe could not be completed");
                 actions.push(Action::Close(close));
             }
+            // The protocol has no such requests.
+            Request::Post(_) | Request::Members => {}
         }
     }
 

@@ -22,7 +22,7 @@ fn who_is_here_stays_a_member_while_the_owner_has_not_heard_of_it() {
     let (ann, bob, eve) = (member("ann"), member("bob"), member("eve"));
     let mut local: Local<()> = Local::default();
     let role = Role::Subscriber(Some(Arc::clone(&ann)));
-    let joined = Joined { socket: SocketId::parse("1.1").unwrap(), role };
+    let joined = Joined::new(SocketId::parse("1.1").unwrap(), role);
     local.join(joined.clone());
     let Resumed { position, members, .. } = resumed(&[&ann, &bob]);
     let welcome = Welcome { position, members, ..Welcome::default() };
@@ -40,7 +40,7 @@ fn who_is_here_stays_a_member_while_the_owner_has_not_heard_of_it() {
 fn who_has_been_welcomed_is_in_whatever_became_of_the_answer() {
     let socket = SocketId::parse("1.1").unwrap();
     for role in [Role::Subscriber(None), Role::SignedIn, Role::Watcher] {
-        let joined = Joined { socket, role };
+        let joined = Joined::new(socket, role);
         let mut local: Local<()> = Local::default();
         local.join(joined.clone());
         assert!(local.refuse(&joined) && local.is_unused(), "{joined:?}");

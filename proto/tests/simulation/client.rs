@@ -158,7 +158,7 @@ impl World {
         let message = match wish {
             Wish::In => {
                 let role = Role::Subscriber(member);
-                ToShard::Join(key, Joined { socket, role }, (client as u64) << 32 | number)
+                ToShard::Join(key, Joined::new(socket, role), (client as u64) << 32 | number)
             }
             Wish::Out => ToShard::Unsubscribe(key, socket, (client as u64) << 32 | number),
         };

@@ -39,7 +39,15 @@ impl Shard {
             let frame = encoded[wire.index()]
                 .get_or_insert_with(|| wire.encode(&key.channel, delivery))
                 .clone();
-            if let Some(frame) = frame {
+            if let Some(mut frame) = frame {
+                if wire.has_place()
+                    && let Some(connection) = self.connections.get_mut(socket)
+                {
+                    if let Delivery::Published(publication) = delivery {
+                        connection.came_to(&key.channel, publication.position);
+                    }
+                    frame = connection.placed(frame);
+                }
                 sent += 1;
                 bytes += frame.len();
                 let given = if self.is_gathering {

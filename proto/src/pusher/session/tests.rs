@@ -77,11 +77,12 @@ fn shown(action: &Action) -> String {
         Action::Count(counted) => format!("(count {counted:?})"),
         Action::Close(Close { code, reason }) => format!("(close {code} {reason})"),
         Action::Ask { channel, request } => match request {
-            Request::Join(Role::Subscriber(Some(member))) => {
+            Request::Join { role: Role::Subscriber(Some(member)), .. } => {
                 let info = member.info.as_deref().unwrap_or("no info");
                 format!("(join {channel} as {} {info})", member.user)
             }
-            Request::Join(role) => format!("(join {channel} {role:?})"),
+            Request::Post(_) | Request::Members => unreachable!("the protocol has no such request"),
+            Request::Join { role, .. } => format!("(join {channel} {role:?})"),
             Request::Unsubscribe => format!("(unsubscribe {channel})"),
             Request::Publish(event) => {
                 format!("(publish {channel} {} {:?})", event.name, event.data)
@@ -488,7 +489,7 @@ fn a_refusal_by_the_channel_reaches_the_client_and_makes_room() {
         request,
         refusal,
     };
-    let join = Request::Join(Role::Subscriber(None));
+    let join = Request::Join { role: Role::Subscriber(None), since: None };
     expect![[r#"
         {"event":"pusher:subscription_error","channel":"presence-room","data":{"type":"LimitReached","error":"the channel has 100 members, which is its limit (limit `presence_members`)","status":4100}}
     "#]].assert_eq(&client.apply(refused(join, Refusal::PresenceFull { limit: 100 })));

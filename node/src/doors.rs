@@ -1,0 +1,8 @@
+//! The doors that take tokens: a plain WebSocket, event streams, and the long poll.
+
+pub mod head;
+pub mod plain;
+pub mod poll;
+pub mod post;
+pub mod sse;
+pub mod visitors;

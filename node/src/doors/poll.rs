@@ -1,0 +1,166 @@
+//! `GET /api/realtime/poll`: what is new since an event, at once or when it comes. A poll is a
+//! connection of its own that joins its channels, takes what they send, and is gone; what happens
+//! between two polls the channels remember for as long as their history reaches.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::Request;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use proto::channel::{Joined, Reply, Role};
+use proto::cluster::message::ListQuery;
+use proto::cursor::{CHANNELS_MAX, Cursor};
+use proto::plain::frame::timestamp;
+use proto::quota::Demand;
+use proto::visitor::Visitor;
+use proto::wire::Wire;
+use proto::{ChannelKey, ChannelName, Refusal, SocketId};
+use tokio::time::timeout;
+
+use super::visitors::{Parameters, let_user_in};
+use crate::apps::AppEntry;
+use crate::http::error::HttpError;
+use crate::outbox::{Outbox, Writer};
+use crate::random;
+use crate::relay::Relay;
+use crate::server::Server;
+
+/// How long an answer waits for news unless the client says otherwise, in seconds, and at most.
+const WAIT_SECONDS: u64 = 25;
+
+/// Answers with what is new.
+///
+/// # Errors
+/// 401 without a valid token, 403 for a channel that the token does not grant, 400 for a place that
+/// is none, 503 if a channel cannot be reached: nothing is lost then.
+pub async fn poll(
+    State(server): State<Arc<Server>>,
+    request: Request<Body>,
+) -> Result<Response, HttpError> {
+    let (entry, visitor) = let_user_in(&server, &request)?;
+    let parameters = Parameters::of(request.uri());
+    let cursor = match parameters.get("lastMessageId").filter(|id| !id.is_empty()) {
+        Some(id) => Some(Cursor::parse(id).map_err(|e| HttpError::bad_request(e.to_string()))?),
+        None => None,
+    };
+    let wait = wait(&parameters)?;
+    let channels = channels(&server, (&entry, &visitor), &parameters, cursor.as_ref()).await?;
+    tracing::debug!(
+        app = %entry.app.id, user = ?visitor.user(), place = parameters.get("lastMessageId"),
+        "a client polls"
+    );
+    let polling = Polling::begin(&server, &entry).await?;
+    polling.join(&entry, channels, cursor.as_ref()).await?;
+    let events = polling.events(wait).await;
+    Ok(answer(&events, server.clock.now().unix_ms))
+}
+
+fn wait(parameters: &Parameters) -> Result<Duration, HttpError> {
+    let seconds: u64 = match parameters.get("wait") {
+        Some(wait) => wait.parse().map_err(|_| HttpError::bad_request("`wait` is in seconds"))?,
+        None => WAIT_SECONDS,
+    };
+    Ok(Duration::from_secs(seconds.min(WAIT_SECONDS)))
+}
+
+fn answer(events: &[Bytes], unix_ms: u64) -> Response {
+    let events = events.concat();
+    // Each has a comma before it.
+    let events = String::from_utf8_lossy(events.get(1..).unwrap_or_default());
+    let body = format!(r#"{{"events":[{events}],"timestamp":"{}"}}"#, timestamp(unix_ms));
+    ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+/// The channels that the client names, or those that it went on from, or what the user may read of
+/// the channels in which somebody is, and the user's own.
+async fn channels(
+    server: &Server,
+    (entry, visitor): (&AppEntry, &Visitor),
+    parameters: &Parameters,
+    cursor: Option<&Cursor>,
+) -> Result<Vec<ChannelName>, HttpError> {
+    let app = &entry.app;
+    let listed = parameters.all("channels").flat_map(|names| names.split(','));
+    let named: Vec<&str> = listed.chain(parameters.all("channel")).collect();
+    let known = cursor.into_iter().flat_map(Cursor::channels).map(ChannelName::as_str);
+    let mut channels = Vec::new();
+    for name in named.iter().copied().chain(known.filter(|_| named.is_empty())) {
+        channels.push(visitor.subscribe(app, name).map_err(HttpError::of_visitor)?.0);
+    }
+    if channels.is_empty() {
+        let query = ListQuery { app: app.id.clone(), prefix: String::new() };
+        let occupied = server.router.list(query).await.map_err(Refusal::from)?;
+        let own = visitor.user().map(|user| format!("user:{user}")).into_iter();
+        let names = own.chain(occupied.iter().map(|listed| listed.channel.to_string()));
+        let readable = names.filter_map(|name| visitor.subscribe(app, &name).ok());
+        channels.extend(readable.map(|(channel, _)| channel).take(CHANNELS_MAX));
+    }
+    channels.sort_unstable();
+    channels.dedup();
+    match channels.len() {
+        0 => Err(HttpError::bad_request("which channels? `?channels=a,b`")),
+        1..=CHANNELS_MAX => Ok(channels),
+        _ => Err(HttpError::bad_request(format!("a poll has {CHANNELS_MAX} channels at most"))),
+    }
+}
+
+/// A poll while it waits. It leaves its channels when it is dropped.
+struct Polling<'a> {
+    server: &'a Server,
+    entry: &'a AppEntry,
+    socket: SocketId,
+    outbox: Arc<Outbox>,
+}
+
+impl<'a> Polling<'a> {
+    async fn begin(server: &'a Server, entry: &'a AppEntry) -> Result<Self, HttpError> {
+        server.quotas.admit(&entry.app.id, Demand::Connection).await.map_err(Refusal::from)?;
+        let socket = SocketId::from_random(random::bits());
+        let outbox = Arc::new(Outbox::new(Writer::None, Wire::Poll, &entry.app.limits));
+        let polling = Self { server, entry, socket, outbox: Arc::clone(&outbox) };
+        server.relay.attach(socket, outbox, Wire::Poll).await;
+        Ok(polling)
+    }
+
+    async fn join(
+        &self,
+        entry: &AppEntry,
+        channels: Vec<ChannelName>,
+        cursor: Option<&Cursor>,
+    ) -> Result<(), HttpError> {
+        let socket = self.socket;
+        let joins = channels.into_iter().map(|channel| async {
+            let since = cursor.and_then(|cursor| cursor.get(&channel));
+            // Who polls comes and goes all the time: that would say nothing about who is there.
+            let joined = Joined { socket, role: Role::Subscriber(None), since };
+            let key = ChannelKey { app: entry.app.id.clone(), channel };
+            match self.server.relay.join(key, joined).await {
+                Ok(Reply::Refused(refusal)) => Err(HttpError::from(refusal)),
+                Ok(_) => Ok(()),
+                Err(error) => Err(Refusal::from(error).into()),
+            }
+        });
+        try_join_all(joins).await.map(drop)
+    }
+
+    /// What there is, or what comes first.
+    async fn events(&self, wait: Duration) -> Vec<Bytes> {
+        // Nothing has come when it is over.
+        let _ = timeout(wait, poll_fn(|context| self.outbox.poll_some(context))).await;
+        self.outbox.take()
+    }
+}
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        self.server.quotas.release(&self.entry.app.id, Demand::Connection);
+        let (relay, socket): (Arc<Relay>, _) = (Arc::clone(&self.server.relay), self.socket);
+        tokio::spawn(async move { relay.detach(socket).await });
+    }
+}

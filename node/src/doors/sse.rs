@@ -1,0 +1,124 @@
+//! `GET /sse/…`: an event stream. The socket is taken over from the HTTP server, so that a stream
+//! costs what a WebSocket costs, and no more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Request, Response};
+use bytes::Bytes;
+use proto::cursor::{CHANNELS_MAX, Cursor};
+use proto::door::Door;
+use proto::quota::Demand;
+use proto::sse::{Session, Timing, Wanted};
+use proto::visitor::Visitor;
+use proto::wire::Wire;
+use proto::{App, Refusal, SocketId};
+
+use super::head;
+use super::visitors::{Parameters, let_in};
+use crate::apps::AppEntry;
+use crate::http::error::HttpError;
+use crate::listen::Takeover;
+use crate::random;
+use crate::reader::Reader;
+use crate::server::Server;
+use crate::session::{self, Connection};
+use crate::socket::Stream;
+
+/// How long a client waits before it connects again: from here to twice that, each another time.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Answers with a stream.
+///
+/// # Errors
+/// 401 and 403 before the stream begins, 404 for a path that is no channel's, 503 while shutting down.
+pub async fn connect(
+    State(server): State<Arc<Server>>,
+    request: Request<Body>,
+) -> Result<Response<Body>, HttpError> {
+    let (entry, visitor) = let_in(&server, &request)?;
+    if server.is_draining() || server.router.channels().is_stopped() {
+        return Err(HttpError::unavailable("this node does not serve now; try again"));
+    }
+    let wanted = wanted(&server, &entry.app, &visitor, &request)?;
+    let Some(takeover) = request.extensions().get::<Takeover>().cloned() else {
+        return Err(HttpError::unavailable("this connection cannot become a stream"));
+    };
+    server.quotas.admit(&entry.app.id, Demand::Connection).await.map_err(Refusal::from)?;
+    let head = head::event_stream(request.headers());
+    let stream = open(Arc::clone(&server), entry, (visitor, wanted), head);
+    takeover.begin(Box::new(|socket| Box::pin(stream(socket)))).await
+}
+
+/// What becomes of the connection.
+fn open(
+    server: Arc<Server>,
+    entry: Arc<AppEntry>,
+    (visitor, wanted): (Visitor, Vec<Wanted>),
+    head: Bytes,
+) -> impl FnOnce(Stream) -> session::Running + Send {
+    move |stream| {
+        let (socket, outbox) = stream.divide(Wire::Sse, &entry.app.limits);
+        // It is the first: there is room.
+        let _ = outbox.send(head);
+        let spread = RETRY.mul_f64(random::fraction());
+        let timing = Timing { heartbeat: server.doors.sse.heartbeat.0, retry: RETRY + spread };
+        let door = Door::Sse(Session::new(visitor, wanted, timing, server.clock.now()));
+        let reader = Reader::Silent(socket);
+        let socket = SocketId::from_random(random::bits());
+        session::run(server, Connection { socket, entry, door, reader, outbox })
+    }
+}
+
+/// The channels of a stream, and where it goes on in them.
+fn wanted(
+    server: &Server,
+    app: &App,
+    visitor: &Visitor,
+    request: &Request<Body>,
+) -> Result<Vec<Wanted>, HttpError> {
+    let names = names(server, request)?;
+    if names.len() > CHANNELS_MAX.min(app.limits.channels_per_connection) {
+        return Err(HttpError::bad_request(format!(
+            "a stream has {CHANNELS_MAX} channels at most"
+        )));
+    }
+    let cursor = last_id(request.headers(), &Parameters::of(request.uri()))?;
+    let mut wanted: Vec<Wanted> = Vec::with_capacity(names.len());
+    for name in names {
+        let (channel, role) = visitor.subscribe(app, &name).map_err(HttpError::of_visitor)?;
+        if wanted.iter().all(|(known, ..)| *known != channel) {
+            let since = cursor.as_ref().and_then(|cursor| cursor.get(&channel));
+            wanted.push((channel, role, since));
+        }
+    }
+    Ok(wanted)
+}
+
+/// The names in the path, by a route template or as it stands, or in the query.
+fn names(server: &Server, request: &Request<Body>) -> Result<Vec<String>, HttpError> {
+    let section = &server.doors.sse;
+    let path = request.uri().path().strip_prefix(section.path.as_str()).unwrap_or_default();
+    let path = path.trim_start_matches('/');
+    if !path.is_empty() {
+        let name = section.routes.channel(path);
+        let name = name.ok_or_else(|| HttpError::not_found("no channel has this path"))?;
+        return Ok(vec![name]);
+    }
+    let parameters = Parameters::of(request.uri());
+    let listed = parameters.all("channels").flat_map(|names| names.split(','));
+    let names: Vec<String> = listed.chain(parameters.all("channel")).map(str::to_owned).collect();
+    match names.is_empty() {
+        true => Err(HttpError::bad_request("which channels? `/sse/{channel}` or `?channels=a,b`")),
+        false => Ok(names),
+    }
+}
+
+/// The last event that the client has had. A browser says it by itself; others may in the URL.
+fn last_id(headers: &HeaderMap, parameters: &Parameters) -> Result<Option<Cursor>, HttpError> {
+    let header = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("?"));
+    let id = header.or_else(|| parameters.get("lastEventId")).filter(|id| !id.is_empty());
+    id.map(Cursor::parse).transpose().map_err(|error| HttpError::bad_request(error.to_string()))
+}

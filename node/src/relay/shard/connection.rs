@@ -1,0 +1,58 @@
+//! One connection as its shard knows it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proto::cursor::Cursor;
+use proto::door::{Close, Signal};
+use proto::wire::Wire;
+use proto::{ChannelKey, ChannelName, Position};
+
+use crate::outbox::{Full, Outbox};
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) wire: Wire,
+    pub(super) channels: HashSet<ChannelKey>,
+    /// It was told to close and has not gone yet.
+    pub(super) is_closing: bool,
+    /// How far it has come in all its channels, where its wire says that.
+    cursor: Option<Box<Cursor>>,
+}
+
+impl Connection {
+    pub(super) fn new(outbox: Arc<Outbox>, wire: Wire) -> Self {
+        let cursor = wire.has_place().then(Box::default);
+        Self { outbox, wire, channels: HashSet::new(), is_closing: false, cursor }
+    }
+
+    pub(super) fn close(&mut self, close: Close) {
+        self.outbox.signal(Signal::Close(close));
+        self.is_closing = true;
+    }
+
+    /// The next that it is given is about this place of a channel.
+    pub(super) fn came_to(&mut self, channel: &ChannelName, position: Position) {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.set(channel, position);
+        }
+    }
+
+    /// A frame as this connection gets it: its place comes first, where its wire says it.
+    pub(super) fn placed(&self, frame: Bytes) -> Bytes {
+        match &self.cursor {
+            Some(cursor) => [self.wire.place(cursor), frame].concat().into(),
+            None => frame,
+        }
+    }
+
+    /// Gives it a frame, which leaves with the next flush.
+    pub(super) fn give(&self, frame: Bytes, unflushed: &mut Vec<Arc<Outbox>>) -> Result<(), Full> {
+        if self.outbox.push(self.placed(frame))? {
+            unflushed.push(Arc::clone(&self.outbox));
+        }
+        Ok(())
+    }
+}

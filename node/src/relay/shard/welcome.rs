@@ -1,0 +1,75 @@
+//! A connection is let in: it is told so, then what it has missed, and from then on what is new.
+
+use std::sync::Arc;
+
+use proto::ChannelKey;
+use proto::channel::{Command, Delivery, Joined, Recovery, Role, Welcome};
+use proto::door::Signal;
+
+use super::{Shard, Sink};
+
+impl Shard {
+    pub(super) fn welcome(
+        &mut self,
+        key: &ChannelKey,
+        joined: &Joined,
+        welcome: &Welcome,
+        delivery: &Delivery,
+    ) {
+        let socket = joined.socket;
+        let Some(connection) = self.connections.get(&socket) else {
+            // It went away while it was being welcomed.
+            self.router.leave(key.clone(), socket);
+            return;
+        };
+        let sink = Sink { outbox: Arc::clone(&connection.outbox), wire: connection.wire };
+        let local = self.local(key);
+        let is_known = local.as_ref().is_some_and(|local| local.has(socket));
+        let Some(changes) = local.and_then(|local| local.welcome(joined, welcome, sink)) else {
+            if !is_known {
+                // It has given up waiting.
+                let relay = self.router.me().clone();
+                self.router.send_once(key.clone(), Command::Leave { relay, socket });
+            }
+            return;
+        };
+        self.tell_changes(key, changes, Some(socket));
+        self.greet(key, joined, welcome, delivery);
+    }
+
+    fn greet(&mut self, key: &ChannelKey, joined: &Joined, welcome: &Welcome, delivery: &Delivery) {
+        let Some(connection) = self.connections.get_mut(&joined.socket) else {
+            return;
+        };
+        if joined.role == Role::Watcher
+            && let Some(user) = key.channel.user()
+        {
+            connection.outbox.signal(Signal::Watched { user, is_online: welcome.is_online });
+        }
+        if !matches!(joined.role, Role::Subscriber(_)) {
+            return;
+        }
+        let missed = match &welcome.recovery {
+            Some(Recovery::Whole(missed)) => missed.as_slice(),
+            Some(Recovery::Gap) | None => &[],
+        };
+        let begins_at = match (missed, joined.since) {
+            ([_, ..], Some(since)) => since,
+            _ => welcome.position,
+        };
+        connection.came_to(&key.channel, begins_at);
+        let missed = missed.iter().map(|publication| Delivery::Published(Arc::clone(publication)));
+        for delivery in std::iter::once(delivery.clone()).chain(missed) {
+            if let Delivery::Published(publication) = &delivery {
+                connection.came_to(&key.channel, publication.position);
+            }
+            // An outbox that is full is closed by itself.
+            if let Some(frame) = connection.wire.encode(&key.channel, &delivery)
+                && connection.give(frame, &mut self.unflushed).is_err()
+            {
+                return;
+            }
+        }
+        connection.came_to(&key.channel, welcome.position);
+    }
+}
