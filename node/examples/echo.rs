@@ -14,6 +14,7 @@ use handbell::{listen, outbox::Outbox};
 use hyper::upgrade::OnUpgrade;
 use proto::Limits;
 use proto::door::Close;
+use proto::wire::Wire;
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::{Error, Message};
 

@@ -14,6 +14,7 @@ mod app;
 mod cluster;
 mod doors;
 mod error;
+mod jwt_key;
 mod period;
 mod source;
 
@@ -21,6 +22,7 @@ pub use app::AppSection;
 pub use cluster::{ClusterSection, PartitionMode};
 pub use doors::{Doors, PollSection, SseSection, WsSection};
 pub use error::ConfigError;
+pub use jwt_key::JwtKeySection;
 pub use period::Period;
 pub use source::Source;
 

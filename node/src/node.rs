@@ -65,8 +65,7 @@ impl Node {
     pub async fn start(config: Config, source: Source) -> anyhow::Result<Self> {
         let apps = config.check()?;
         let certificate = config.server.tls.clone().map(tls::Certificate::load).transpose()?;
-        let clients = bind(config.server.listen, "server.listen")?;
-        let admin = bind(config.admin.listen, "admin.listen")?;
+        let (clients, admin) = listeners(&config)?;
         let metrics = Metrics::new();
         let apps = Apps::new(apps, metrics.clone());
         let clock = Clock::start();
@@ -272,6 +271,11 @@ impl Node {
 /// What clients of a node that shuts down are told.
 fn going_away() -> Close {
     CloseCode::Reconnect.because("the server is going away; reconnect")
+}
+
+fn listeners(config: &Config) -> anyhow::Result<(TcpListener, TcpListener)> {
+    let clients = bind(config.server.listen, "server.listen")?;
+    Ok((clients, bind(config.admin.listen, "admin.listen")?))
 }
 
 fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {

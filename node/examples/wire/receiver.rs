@@ -80,7 +80,7 @@ async fn connect(
     stream.set_nodelay(true)?;
     let (reading, writing) = tokio::net::TcpStream::from_std(stream)?.into_split();
     let limits = Limits { outbox_events: 1 << 17, outbox_bytes: 1 << 26, ..Limits::default() };
-    let outbox = Arc::new(Outbox::new(Writer::Plain(writing), &limits));
+    let outbox = Arc::new(Outbox::new(Writer::Plain(writing), Wire::Pusher, &limits));
     let socket = SocketId::from_random(random::bits());
     server.relay.attach(socket, Arc::clone(&outbox), Wire::Pusher).await;
     tokio::spawn(async move {
