@@ -47,6 +47,11 @@ pub enum ToShard {
         /// Its id.
         socket: SocketId,
     },
+    /// Everything before this has been dealt with.
+    Reached {
+        /// Where that is said.
+        reply: oneshot::Sender<()>,
+    },
     /// A connection wants to be in a channel.
     Join {
         /// The channel.
@@ -146,6 +151,14 @@ impl Relay {
     /// Tells of a connection that is gone; its channels are told in turn.
     pub async fn detach(&self, socket: SocketId) {
         self.tell(self.shard_of(socket), ToShard::Detach { socket }).await;
+    }
+
+    /// Waits until a connection has been given everything that has come for it so far.
+    pub async fn reached(&self, socket: SocketId) {
+        let (reply, reached) = oneshot::channel();
+        self.tell(self.shard_of(socket), ToShard::Reached { reply }).await;
+        // A shard that has stopped gives nothing any more.
+        let _ = reached.await;
     }
 
     /// Lets a connection into a channel, if the channel's owner does.

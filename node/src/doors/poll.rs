@@ -146,7 +146,10 @@ impl<'a> Polling<'a> {
                 Err(error) => Err(Refusal::from(error).into()),
             }
         });
-        try_join_all(joins).await.map(drop)
+        try_join_all(joins).await?;
+        // A place speaks of all channels, so none may be missing in the first.
+        self.server.relay.reached(socket).await;
+        Ok(())
     }
 
     /// What there is, or what comes first.

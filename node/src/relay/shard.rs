@@ -113,6 +113,8 @@ impl Shard {
                 self.connections.insert(socket, Connection::new(outbox, wire));
             }
             ToShard::Detach { socket } => self.detach(socket),
+            // Someone who waits no longer is gone.
+            ToShard::Reached { reply } => drop(reply.send(())),
             // Someone who asked and is gone has left by another message.
             ToShard::Join { key, joined, reply } => drop(reply.send(self.join(key, joined))),
             ToShard::Refused { key, joined, reply } => {

@@ -12,13 +12,14 @@ use crate::event::{Data, Origin, Publication};
 use crate::json::{push_string, quoted};
 use crate::name::ChannelName;
 
-/// A time as RFC 3339, in UTC.
+/// A time as RFC 3339, in UTC and with milliseconds.
 #[must_use]
 pub fn timestamp(unix_ms: u64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000);
-    let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    // It fails before the year 0 and after 9999 only.
-    time.format(&Rfc3339).unwrap_or_default()
+    let seconds = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
+    // What is after the year 9999 cannot be written.
+    let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let text = time.format(&Rfc3339).unwrap_or_default();
+    format!("{}.{:03}Z", text.trim_end_matches('Z'), unix_ms % 1000)
 }
 
 /// An object without its opening brace, so that a place can be put before it: `"type":…}`.

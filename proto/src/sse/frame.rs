@@ -2,9 +2,10 @@
 //! over several `data` fields, which the client puts together again, and names lose theirs.
 
 use crate::channel::{Cached, Delivery, Recovery, Role};
-use crate::event::{Data, Publication};
+use crate::event::Publication;
 use crate::json::quoted;
 use crate::name::ChannelName;
+use crate::plain::frame::push_data;
 
 /// A comment, which keeps proxies from closing a quiet stream.
 pub const PING: &str = ": ping\n\n";
@@ -45,10 +46,12 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Option<String> {
     }
 }
 
+/// The data is always JSON: what an application published as plain text is a JSON string.
 fn published(publication: &Publication) -> String {
-    let event_ = &publication.draft.event;
-    let (Data::Text(data) | Data::Json(data)) = &event_.data;
-    event(event_.name.as_str(), data)
+    let published = &publication.draft.event;
+    let mut data = String::with_capacity(published.data.bytes() + 2);
+    push_data(&mut data, &published.data);
+    event(published.name.as_str(), &data)
 }
 
 fn event(name: &str, data: &str) -> String {

@@ -1,0 +1,328 @@
+// One channel through every door: who publishes where, and who hears it.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { anything, plain, poll, poller, publish, stream, token } from "./doors.mjs";
+import { APP, eventually, join, startServer } from "./support.mjs";
+
+const server = await startServer(test);
+let number = 0;
+const fresh = (prefix = "room") => `${prefix}-${process.pid}-${(number += 1)}`;
+
+/** Ways to publish an event `event` with some data. */
+const PUBLISHERS = {
+  "Pusher HTTP API": (_, channel) => (data) => server.sdk().trigger(channel, "event", data),
+  "plain WebSocket": async (t, channel) => {
+    const client = plain(t, server, anything("publisher"));
+    await client.opened;
+    return async (data) => {
+      client.say({ type: "publish", channel, event: "event", data });
+      await client.inbox.take("published");
+    };
+  },
+  "token over HTTP": (_, channel) => async (data) => {
+    const { status } = await publish(server, anything("publisher"), { channel, type: "event", data });
+    assert.equal(status, 200);
+  },
+};
+
+/** Ways to hear: each gives a function that returns so many events' data. */
+const RECEIVERS = {
+  "pusher-js": async (t, channel) => {
+    const { inbox } = await join(server.client(t), channel);
+    return async () => (await inbox.take("event")).data;
+  },
+  EventSource: async (t, channel) => {
+    const { inbox, opened } = stream(t, server, `/sse/${channel}`);
+    await opened;
+    await subscribers(channel, 1);
+    return async () => (await inbox.take("event")).data;
+  },
+  "plain WebSocket": async (t, channel) => {
+    const client = plain(t, server, anything("listener"));
+    await client.subscribe(channel);
+    return async () => (await client.inbox.take("event")).data;
+  },
+  "long poll": async (t, channel) => {
+    const { inbox } = await poller(t, server, anything("listener"), channel);
+    return async () => (await inbox.take("event")).data;
+  },
+};
+
+/** Waits until so many connections are subscribed. */
+async function subscribers(channel, count) {
+  const ask = async () => {
+    const answer = await server.sdk().get({ path: `/channels/${channel}`, params: { info: "subscription_count" } });
+    return (await answer.json()).subscription_count;
+  };
+  await eventually(async () => (await ask()) >= count, () => `${count} subscribers of ${channel}`);
+}
+
+for (const [from, publisher] of Object.entries(PUBLISHERS)) {
+  for (const [to, receiver] of Object.entries(RECEIVERS)) {
+    test(`${from} to ${to}: the same data in the same order`, async (t) => {
+      const channel = fresh();
+      const hear = await receiver(t, channel);
+      const say = await publisher(t, channel);
+      const said = [{ n: 1, text: "ü\n\"" }, [1, "two"], "text", 4, null, { deep: { er: [true] } }];
+      for (const data of said) await say(data);
+      for (const data of said) assert.deepEqual(await hear(), data);
+    });
+  }
+}
+
+test("every door shows an event at the same place", async (t) => {
+  const channel = fresh();
+  const socket = plain(t, server, anything("ann"));
+  await socket.subscribe(channel);
+  const { inbox: streamed, opened } = stream(t, server, `/sse/${channel}`);
+  await opened;
+  await subscribers(channel, 2);
+  const { inbox: polled } = await poller(t, server, anything("bob"), channel);
+  for (let n = 1; n <= 3; n++) {
+    await server.sdk().trigger(channel, "event", { n });
+    const { position, seq, from, timestamp } = await socket.inbox.take("event");
+    assert.equal(seq, n);
+    assert.equal(from, null);
+    assert.match(timestamp, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    assert.equal((await streamed.take("event")).id, `${channel} ${position}`);
+    const { id, ...event } = await polled.take("event");
+    assert.deepEqual([id, event.position, event.seq], [`${channel} ${position}`, position, n]);
+  }
+});
+
+test("a token's user is a member of presence channels, through every door that stays", async (t) => {
+  const channel = fresh("presence-room");
+  const { channel: room, inbox } = await join(server.client(t, { user: { id: "pusher" } }), channel);
+  const socket = plain(t, server, anything("plain"));
+  const { members } = await socket.subscribe(channel);
+  assert.deepEqual(members.map(({ id }) => id).sort(), ["plain", "pusher"]);
+  const { source } = stream(t, server, `/sse/${channel}`, { jwt: anything("stream") });
+  await inbox.take("pusher:member_added", ({ data }) => data.id === "plain");
+  await inbox.take("pusher:member_added", ({ data }) => data.id === "stream");
+  await socket.inbox.take("member_added", ({ user }) => user.id === "stream");
+  assert.deepEqual(Object.keys(room.members.members).sort(), ["plain", "pusher", "stream"]);
+  socket.say({ type: "presence", channel });
+  const presence = await socket.inbox.take("presence");
+  assert.deepEqual(presence.members.map(({ id }) => id), ["plain", "pusher", "stream"]);
+  source.close();
+  await inbox.take("pusher:member_removed", ({ data }) => data.id === "stream");
+  await socket.inbox.take("member_removed", ({ user }) => user.id === "stream");
+});
+
+test("a plain WebSocket answers a ping, and ignores what is no JSON", async (t) => {
+  const client = plain(t, server, anything("ann"));
+  await client.opened;
+  client.socket.send("hello");
+  client.socket.send("");
+  client.socket.send(Buffer.from([1, 2, 3]));
+  const first = new Promise((resolve) => client.socket.once("message", (text) => resolve(`${text}`)));
+  client.say({ type: "ping" });
+  assert.equal(await first, '{"type":"pong"}');
+});
+
+test("a plain WebSocket is told what is wrong, and stays", async (t) => {
+  const jwt = token("ann", { permissions: ["public:*", "news:ro"] });
+  const client = plain(t, server, jwt);
+  await client.opened;
+  const table = [
+    [{ type: "subscribe", channel: "private:x" }, "permission_denied"],
+    [{ type: "publish", channel: "news", event: "e", data: 1 }, "permission_denied"],
+    [{ type: "subscribe", channel: "no spaces" }, "channel_not_found"],
+    [{ type: "subscribe" }, "invalid_message"],
+    [{ type: "unsubscribe", channel: "public:never" }, "invalid_message"],
+    [{ type: "subscribe", channel: "public:x", since: "yesterday" }, "invalid_message"],
+    [{ type: "dance" }, "invalid_message"],
+    [[1], "invalid_message"],
+    [{ type: "publish", channel: "public:x", event: "e", data: "x".repeat(20_000) }, "invalid_message"],
+  ];
+  for (const [message, word] of table) {
+    client.say(message);
+    const { error } = await client.inbox.take("error");
+    assert.equal(error, word, JSON.stringify(message).slice(0, 100));
+  }
+  await client.subscribe("news");
+});
+
+test("a publish with an id that is repeated is heard once and answered with its first place", async (t) => {
+  const channel = fresh();
+  const client = plain(t, server, anything("ann"));
+  await client.subscribe(channel);
+  const answers = [];
+  for (const id of ["a", "a", "b"]) {
+    client.say({ type: "publish", channel, event: "event", data: id, id });
+    answers.push(await client.inbox.take("published", (answer) => answer.id === id));
+  }
+  assert.deepEqual(answers.map(({ seq }) => seq), [1, 1, 2]);
+  assert.equal(answers[0].deliveredTo, 1);
+  const events = [await client.inbox.take("event"), await client.inbox.take("event")];
+  assert.deepEqual(events.map(({ data, from }) => [data, from]), [["a", "ann"], ["b", "ann"]]);
+  // Another user's id is another id.
+  const { body } = await publish(server, anything("bob"), { channel, event: "event", data: 1, id: "a" });
+  assert.equal(body.seq, 3);
+});
+
+for (const [name, bad] of Object.entries({
+  missing: "",
+  "of another secret": token("ann", {}, "wrong"),
+  expired: token("ann", { exp: 1000 }),
+  "of another app": token("ann", { app: "other" }),
+})) {
+  test(`a token that is ${name} is a 401 at every door`, async () => {
+    const headers = bad ? { authorization: `Bearer ${bad}` } : {};
+    const paths = ["/ws", "/api/realtime/poll?channels=a", "/api/realtime/presence?channel=a"];
+    for (const path of bad ? [...paths, "/sse/a"] : paths) {
+      const answer = await fetch(`${server.url}${path}`, { headers });
+      assert.equal(answer.status, 401, path);
+      assert.ok(!(await answer.text()).includes(bad || "\0"), "the answer does not repeat the token");
+    }
+    const { status } = await publish(server, bad, { channel: "a", event: "e" });
+    assert.equal(status, 401);
+  });
+}
+
+test("what a token does not grant is a 403 before a stream begins", async () => {
+  const refused = async (path, jwt) => {
+    const headers = jwt ? { authorization: `Bearer ${jwt}` } : {};
+    const answer = await fetch(`${server.url}${path}`, { headers });
+    assert.equal((await answer.json()).error, "Forbidden");
+    return answer.status;
+  };
+  const guest = token("guest", { role: "guest" });
+  assert.equal(await refused("/sse/private-room"), 403);
+  assert.equal(await refused("/sse/public:chat", guest), 403);
+  assert.equal(await refused("/sse?channels=public:general,public:chat", guest), 403);
+  assert.equal(await refused("/api/realtime/poll?channels=public:chat", guest), 403);
+  const { status } = await publish(server, guest, { channel: "system:notifications", event: "e" });
+  assert.equal(status, 403);
+});
+
+test("a stream is told by its path which channel it is of", async (t) => {
+  const streams = { "jobs/7": "job:7", "projects/abc": "project:abc", "user:7:news": "user:7:news" };
+  for (const [path, channel] of Object.entries(streams)) {
+    const { inbox, opened } = stream(t, server, `/sse/${path}`, { jwt: anything("7") });
+    await opened;
+    await subscribers(channel, 1);
+    await publish(server, anything("worker"), { type: "event", channel, data: { path }, timestamp: Date.now() });
+    assert.deepEqual((await inbox.take("event")).data, { path });
+  }
+  assert.equal((await fetch(`${server.url}/sse/a/b/c`)).status, 404);
+  assert.equal((await fetch(`${server.url}/sse`)).status, 400);
+});
+
+test("a token that expires ends the connection, at each door in its way", async (t) => {
+  const soon = token("ann", { exp: Math.floor(Date.now() / 1000) - 3, permissions: ["*"] });
+  const socket = plain(t, server, soon);
+  const answer = await fetch(`${server.url}/sse/${fresh()}`, { headers: { authorization: `Bearer ${soon}` } });
+  assert.equal(answer.status, 200);
+  assert.equal(await socket.closed, 4401);
+  assert.match(await answer.text(), /^retry: \d+\n\n$/);
+});
+
+test("the application can end a user's streams and sockets", async (t) => {
+  const socket = plain(t, server, anything("mallory"));
+  await socket.opened;
+  const headers = { authorization: `Bearer ${anything("mallory")}` };
+  const answer = await fetch(`${server.url}/sse/${fresh()}`, { headers });
+  await eventually(async () => {
+    await server.sdk().terminateUserConnections("mallory");
+    const ended = await Promise.race([Promise.all([socket.closed, answer.text()]), sleep(100)]);
+    return ended && assert.equal(ended[0], 4401) === undefined;
+  });
+});
+
+test("a stream goes on after the last event that it had", async (t) => {
+  const channels = [fresh(), fresh()];
+  const path = `/sse?channels=${channels.join(",")}`;
+  const first = stream(t, server, path);
+  await first.opened;
+  for (const channel of channels) await subscribers(channel, 1);
+  await server.sdk().trigger(channels[0], "event", "one");
+  await server.sdk().trigger(channels[1], "event", "two");
+  await first.inbox.take("event");
+  const { id } = await first.inbox.take("event");
+  first.source.close();
+  for (const data of ["three", "four"]) {
+    for (const channel of channels) await server.sdk().trigger(channel, "event", data);
+  }
+  const second = stream(t, server, path, { headers: { "last-event-id": id } });
+  await second.opened;
+  await eventually(() => second.inbox.items.length >= 4);
+  await server.sdk().trigger(channels[0], "event", "five");
+  const heard = [];
+  for (let n = 0; n < 5; n++) heard.push((await second.inbox.take("event")).data);
+  assert.deepEqual(heard.toSorted(), ["five", "four", "four", "three", "three"]);
+  assert.equal(heard.at(-1), "five");
+});
+
+test("a place that nobody knows any more is a gap, and the stream goes on", async (t) => {
+  const channel = fresh();
+  const id = `${channel} 7-1-1`;
+  const { inbox, opened } = stream(t, server, `/sse/${channel}`, { headers: { "last-event-id": id } });
+  await opened;
+  const gap = await inbox.take("gap");
+  assert.deepEqual(gap.data, { channel });
+  await server.sdk().trigger(channel, "event", 1);
+  assert.equal((await inbox.take("event")).data, 1);
+  const { body } = await poll(server, anything("ann"), { channels: channel, lastMessageId: id, wait: 0 });
+  assert.equal(body.events[0].type, "gap");
+  const socket = plain(t, server, anything("ann"));
+  assert.equal((await socket.subscribe(channel, "7-1-1")).recovered, false);
+  assert.equal((await socket.subscribe(channel, "0-1-1").catch((error) => error)).recovered, false);
+});
+
+test("/ws, poll, /ws with one place lose nothing and repeat nothing", async (t) => {
+  const channel = fresh();
+  const jwt = anything("ann");
+  const heard = [];
+  let said = 0;
+  const say = async () => {
+    for (let n = 0; n < 5; n++) await server.sdk().trigger(channel, "event", (said += 1));
+  };
+  let socket = plain(t, server, jwt);
+  await socket.subscribe(channel);
+  await say();
+  for (let n = 0; n < 5; n++) heard.push(await socket.inbox.take("event"));
+  socket.socket.terminate();
+  await say();
+  let id = `${channel} ${heard.at(-1).position}`;
+  for (let rounds = 0; heard.length < 15; rounds++) {
+    const { body } = await poll(server, jwt, { lastMessageId: id, wait: 1 });
+    for (const event of body.events) heard.push(event);
+    id = body.events.at(-1)?.id ?? id;
+    if (rounds === 0) await say();
+  }
+  await say();
+  socket = plain(t, server, jwt);
+  const { recovered } = await socket.subscribe(channel, heard.at(-1).position);
+  assert.equal(recovered, true);
+  for (let n = 0; n < 5; n++) heard.push(await socket.inbox.take("event"));
+  assert.deepEqual(heard.map(({ data }) => data), Array.from({ length: 20 }, (_, n) => n + 1));
+});
+
+test("the first poll shows what there is, and a poll without news is empty", async (t) => {
+  const channel = fresh("presence-hall");
+  await join(server.client(t, { user: { id: "ann" } }), channel);
+  const jwt = token("bob", { permissions: [channel, "user:self"] });
+  const { status, body } = await poll(server, jwt, { wait: 0 });
+  assert.equal(status, 200);
+  assert.deepEqual(Object.keys(body), ["events", "timestamp"]);
+  const [hall, own] = body.events.sort((a, b) => a.channel.localeCompare(b.channel));
+  assert.deepEqual([hall.channel, hall.members, hall.subscribers], [channel, [{ id: "ann" }], 2]);
+  assert.equal(own.channel, "user:bob");
+  const id = body.events.at(-1).id;
+  const again = await poll(server, jwt, { lastMessageId: id, lastTimestamp: body.timestamp, wait: 0 });
+  assert.deepEqual(again.body.events, []);
+});
+
+test("a page of another origin may listen, poll and publish if the app allows it", async () => {
+  const headers = { origin: "https://page.example", "access-control-request-method": "POST" };
+  const asked = await fetch(`${server.url}/api/realtime/publish?app=${APP.key}`, { method: "OPTIONS", headers });
+  assert.equal(asked.status, 204);
+  assert.match(asked.headers.get("access-control-allow-headers"), /authorization/);
+  const answer = await fetch(`${server.url}/sse/${fresh()}`, { headers: { origin: "https://page.example" } });
+  assert.equal(answer.headers.get("access-control-allow-origin"), "https://page.example");
+  await answer.body.cancel();
+});
