@@ -1,11 +1,14 @@
 //! Links over a bad network, and the bytes of messages, which every later version must read.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use expect_test::expect_file;
-use proto::channel::{Channel, Command, Delivery, History, Joined, Part, Resync, Role, Settings};
+use proto::channel::{
+    Channel, Command, Delivery, History, Joined, Part, Recovery, Resync, Role, Settings, Welcome,
+};
 use proto::cluster::link::Link;
 use proto::cluster::message::{Ack, Answer, Ask, Message};
 use proto::cluster::replication::{Mark, Record};
@@ -122,7 +125,7 @@ fn samples() -> Vec<Message> {
     let slot = Slot::of(&key);
     let relay = RelayId { node: NodeId::parse("a").unwrap(), incarnation: 7 };
     let joined = Joined::new(SocketId::parse("1.2").unwrap(), Role::Subscriber(None));
-    let command = Command::Join { relay: relay.clone(), joined };
+    let command = Command::Join { relay: relay.clone(), joined: joined.clone() };
     let settings = Settings {
         history: History::default(),
         presence_members: 100,
@@ -151,6 +154,11 @@ fn samples() -> Vec<Message> {
         unix_ms: 9,
         accepted: Moment::from_micros(10),
     };
+    let publication = Arc::new(publication);
+    let since = Some(whole.position());
+    let again = Joined { since, ..joined };
+    let recovery = Some(Recovery::Whole(vec![Arc::clone(&publication)]));
+    let welcome = Arc::new(Welcome { recovery, ..Welcome::default() });
     let ack = Some(Ack::Replicated);
     let part = Part { index: 0, of: 2 };
     vec![
@@ -177,8 +185,11 @@ fn samples() -> Vec<Message> {
         Message::Listed(vec![slot], part),
         Message::Taken(slot),
         Message::Sees(Phase::Serving, vec![relay.clone()]),
-        Message::Published(mark, key, publication.into()),
+        Message::Published(mark, key.clone(), Arc::clone(&publication)),
         Message::Confirmed(vec![(slot, mark)]),
+        // What was added since is left out where it says nothing, as in all of the above.
+        Message::Deliver(key.clone(), Delivery::Welcome { joined: again.clone(), welcome }),
+        Message::Ask(2, Ask::Channel { key, command: Command::Join { relay, joined: again }, ack }),
     ]
 }
 

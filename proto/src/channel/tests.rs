@@ -85,6 +85,16 @@ impl Script {
                 let member = Member { user, info: Some(format!("\"{s}\"").into()) };
                 join(r, s, Role::Subscriber(Some(member.into())))
             }
+            ["rejoin", r, s, offset] => {
+                let offset = Offset(offset.parse().unwrap());
+                let since = Some(Position { offset, ..self.channel.position });
+                let (socket, role) = (socket(s), Role::Subscriber(None));
+                Command::Join { relay: relay(r), joined: Joined { socket, role, since } }
+            }
+            ["takeover", birth] => {
+                let birth = birth.parse().unwrap();
+                return self.channel.take_over(Epoch { birth, incarnation: 1 });
+            }
             ["signin", r, s] => join(r, s, Role::SignedIn),
             ["watch", r, s] => join(r, s, Role::Watcher),
             ["unsubscribe", r, s] => Command::Unsubscribe { relay: relay(r), socket: socket(s) },
@@ -101,6 +111,10 @@ impl Script {
                 Command::Resync(vec![Resync { relay, part, joined, joining, last, tail }])
             }
             ["publish", text] => Command::Publish(draft(text, Origin::Api { except: None })),
+            ["publish", text, "for", seconds] => {
+                let draft = draft(text, Origin::Api { except: None });
+                Command::Publish(Draft { ttl_seconds: seconds.parse().unwrap(), ..draft })
+            }
             ["publish", text, "but", s] => {
                 Command::Publish(draft(text, Origin::Api { except: Some(socket(s)) }))
             }
@@ -179,6 +193,14 @@ fn delivery_text(delivery: &Delivery) -> String {
                 None => Ok(()),
             }
             .unwrap();
+            match &welcome.recovery {
+                Some(Recovery::Whole(missed)) => {
+                    let missed: Vec<String> = missed.iter().map(|p| shown(p)).collect();
+                    write!(text, " missed [{}]", missed.join(", ")).unwrap();
+                }
+                Some(Recovery::Gap) => text.push_str(" gap"),
+                None => {}
+            }
             if joined.role == Role::Watcher {
                 write!(text, " online {}", welcome.is_online).unwrap();
             }
@@ -619,4 +641,112 @@ fn the_count_is_told_on_every_change_up_to_a_hundred_and_then_every_five_seconds
     let told: Vec<&str> = run.out.lines().filter(|line| line.contains(": count")).collect();
     assert_eq!(told.len(), 101);
     assert_eq!(told[99..], ["  n1: count 100", "  n1: count 103"]);
+}
+
+#[test]
+fn who_comes_back_gets_what_it_missed_or_hears_of_a_gap() {
+    check(
+        "room",
+        "join 1 1
+         publish a
+         publish b but 9
+         publish c
+         rejoin 2 2 1
+         rejoin 2 9 1
+         rejoin 2 3 3
+         publish d
+         rejoin 2 4 0
+         rejoin 2 5 1
+         rejoin 2 6 9",
+        expect![[r#"
+            > join 1 1
+              webhook ChannelOccupied
+              n1: welcome 1.0 @0
+            > publish a
+              n1: @1 a
+              = @1 to 1 (0)
+            > publish b but 9
+              n1: @2 b but 9.0
+              = @2 to 1 (0)
+            > publish c
+              n1: @3 c
+              = @3 to 1 (0)
+            > rejoin 2 2 1
+              n2: welcome 2.0 @3 missed [@2 b but 9.0, @3 c]
+            > rejoin 2 9 1
+              n2: welcome 9.0 @3 missed [@3 c]
+            > rejoin 2 3 3
+              n2: welcome 3.0 @3 missed []
+            > publish d
+              n1: @4 d
+              n2: @4 d
+              = @4 to 4 (0)
+            > rejoin 2 4 0
+              n2: welcome 4.0 @4 gap
+            > rejoin 2 5 1
+              n2: welcome 5.0 @4 missed [@2 b but 9.0, @3 c, @4 d]
+            > rejoin 2 6 9
+              n2: welcome 6.0 @4 gap
+        "#]],
+    );
+}
+
+#[test]
+fn what_has_expired_is_not_given_to_who_comes_back() {
+    check(
+        "room",
+        "join 1 1
+         publish short for 10
+         publish long for 60
+         wait 10
+         rejoin 2 2 0",
+        expect![[r#"
+            > join 1 1
+              webhook ChannelOccupied
+              n1: welcome 1.0 @0
+            > publish short for 10
+              n1: @1 short
+              = @1 to 1 (0)
+            > publish long for 60
+              n1: @2 long
+              = @2 to 1 (0)
+            > wait 10
+            > rejoin 2 2 0
+              n2: welcome 2.0 @2 missed [@2 long]
+        "#]],
+    );
+}
+
+#[test]
+fn a_place_of_an_earlier_owner_is_gone_on_from() {
+    check(
+        "cache-room",
+        "join 1 1
+         publish a
+         rejoin 2 2 1
+         takeover 5
+         publish b
+         rejoin 2 3 1
+         rejoin 2 4 2",
+        expect![[r#"
+            > join 1 1
+              webhook ChannelOccupied
+              webhook CacheMiss
+              n1: welcome 1.0 @0 cache miss
+            > publish a
+              n1: @1 a
+              = @1 to 1 (0)
+            > rejoin 2 2 1
+              n2: welcome 2.0 @1 missed []
+            > takeover 5
+            > publish b
+              n1: @2 b
+              n2: @2 b
+              = @2 to 2 (0)
+            > rejoin 2 3 1
+              n2: welcome 3.0 @2 missed [@2 b]
+            > rejoin 2 4 2
+              n2: welcome 4.0 @2 missed []
+        "#]],
+    );
 }
