@@ -14,8 +14,8 @@ use proto::cluster::view::View;
 use proto::quota::Demand;
 use tokio::sync::oneshot;
 
-use super::Channels;
 use super::effects::{Batch, Claim};
+use super::{Channels, Waiter};
 
 /// Slots taken over and given away since the start.
 #[derive(Debug, Default)]
@@ -134,6 +134,9 @@ impl Channels {
                 channels.push((key, *machine));
             }
         }
-        self.slot(number).custody.stopped(channels);
+        // What the application is to be told goes along with the channel: told from here as well it
+        // could come after what the next owner says.
+        let is_answered_here = |waiter: &Waiter| matches!(waiter, Waiter::Publish { .. });
+        self.slot(number).custody.stopped(channels, is_answered_here);
     }
 }

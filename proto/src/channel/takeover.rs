@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::event::Publication;
 use crate::http::webhook::{Edge, Happening};
-use crate::name::{ChannelName, RelayId, SocketId};
+use crate::name::{ChannelName, RelayId, SocketId, UserId};
 use crate::position::{Epoch, Position};
 use crate::time::{Moment, Now, Shift};
 
@@ -99,10 +99,10 @@ impl Channel {
     }
 
     /// Another node served the channel as well: tells subscribers if they lack what it published, keeps
-    /// the later one of two cached events, and tells the application who is here and who is not,
-    /// whatever it was told before.
+    /// the later one of two cached events, and tells the application who is here and who is not, where
+    /// the two have not both told it so: whichever of their words it heard last.
     pub(super) fn reunite(&mut self, branch: Branch, effects: &mut Vec<Effect>) {
-        let Branch { cached, mut told, is_occupied, way } = branch;
+        let Branch { cached, told, is_occupied, way } = branch;
         if self.lacks(&way) {
             self.tell_of_loss(&[], effects);
         }
@@ -111,12 +111,16 @@ impl Channel {
         }
         let mut happenings = Vec::new();
         self.edges.hold_nothing(&mut happenings);
-        told.retain(|user| !self.roster.has_member(user));
-        happenings.extend(told.into_iter().map(|user_id| Happening::MemberRemoved { user_id }));
+        let told: BTreeSet<UserId> = told.into_iter().collect();
+        let gone = told.iter().filter(|user| !self.roster.has_member(user)).cloned();
+        happenings.extend(gone.map(|user_id| Happening::MemberRemoved { user_id }));
         if !self.roster.subscribers().is_empty() {
-            let members = self.roster.members().into_iter();
-            happenings.push(Happening::ChannelOccupied);
-            happenings.extend(members.map(|m| Happening::MemberAdded { user_id: m.user.clone() }));
+            if !(is_occupied && self.edges.told().1) {
+                happenings.push(Happening::ChannelOccupied);
+            }
+            let members = self.roster.members().into_iter().map(|member| member.user.clone());
+            let untold = members.filter(|user| !told.contains(user));
+            happenings.extend(untold.map(|user_id| Happening::MemberAdded { user_id }));
             self.edges.assume_occupied();
         } else if is_occupied {
             happenings.push(Happening::ChannelVacated);

@@ -311,10 +311,15 @@ impl<C, R, W> Custody<C, R, W> {
         entries.map(|(key, entry)| (key, running(entry.channel))).collect()
     }
 
-    /// The channels that were served here have ended in these states.
-    pub fn stopped(&mut self, channels: Vec<(ChannelKey, Channel)>) {
+    /// The channels that were served here have ended in these states. Who waits for a change is
+    /// answered from here when the next owner has it, if `is_answered_here`; the others it sees to.
+    pub fn stopped(
+        &mut self,
+        channels: Vec<(ChannelKey, Channel)>,
+        is_answered_here: impl Fn(&W) -> bool,
+    ) {
         // The state has what they wait for; what the former successor confirms says nothing any more.
-        self.leaving.extend(self.replication.give_up());
+        self.leaving.extend(self.replication.give_up().into_iter().filter(is_answered_here));
         let idempotency = std::mem::take(&mut self.idempotency);
         self.keep_primary(Estate { is_primary: true, channels, idempotency });
     }

@@ -170,7 +170,9 @@ impl World {
             return;
         }
         for (slot, (_, channels)) in std::mem::take(&mut task.stopping) {
-            life.custody.get_mut(&slot).expect("a slot in use").stopped(channels);
+            let is_answered_here = |waiter: &Waiter| matches!(waiter, Waiter::Publish { .. });
+            let custody = life.custody.get_mut(&slot).expect("a slot in use");
+            custody.stopped(channels, is_answered_here);
         }
         let to = task.to.clone();
         for &(slot, turn, _) in &task.claims {
