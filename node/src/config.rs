@@ -13,12 +13,14 @@ use crate::tls::TlsFiles;
 mod app;
 mod cluster;
 mod error;
+mod jwt_key;
 mod period;
 mod source;
 
 pub use app::AppSection;
 pub use cluster::{ClusterSection, PartitionMode};
 pub use error::ConfigError;
+pub use jwt_key::JwtKeySection;
 pub use period::Period;
 pub use source::Source;
 

@@ -7,7 +7,9 @@ use subtle::ConstantTimeEq;
 
 use crate::name::{AppId, ChannelName, EventName};
 use crate::origin::OriginPattern;
+use crate::permission::Roles;
 use crate::refusal::Refusal;
+use crate::token::Key;
 
 pub mod digest;
 
@@ -77,6 +79,10 @@ pub struct App {
     pub limits: Limits,
     /// Where webhooks go.
     pub webhooks: Vec<Webhook>,
+    /// Keys that tokens are signed with. Empty: the live secrets, by HS256.
+    pub jwt_keys: Vec<Key>,
+    /// What the roles of tokens stand for.
+    pub roles: Roles,
 }
 
 impl App {
@@ -97,6 +103,8 @@ impl App {
             channels: Vec::new(),
             limits: Limits::default(),
             webhooks: Vec::new(),
+            jwt_keys: Vec::new(),
+            roles: Roles::default(),
         }
     }
 

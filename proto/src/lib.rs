@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod json;
 pub mod name;
 pub mod origin;
+pub mod permission;
 pub mod position;
 pub mod pusher;
 pub mod quota;
@@ -22,6 +23,7 @@ pub mod rate;
 pub mod refusal;
 pub mod relay;
 pub mod time;
+pub mod token;
 pub mod websocket;
 pub mod wire;
 

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto::app::{Limits, Secret, Webhook};
 use proto::http::webhook::Kind;
 use proto::origin::OriginPattern;
+use proto::permission::Roles;
 use proto::{App, AppId};
 use serde::{Deserialize, Serialize};
 
 use crate::webhook::guard::{Reach, check_url};
 
 use super::ConfigError;
+use super::jwt_key::JwtKeySection;
 
 /// One app.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -56,6 +58,12 @@ pub struct AppSection {
     /// Where happenings are posted to.
     #[serde(default)]
     pub webhooks: Vec<WebhookSection>,
+    /// Keys that tokens are signed with. Empty: the live secrets, by HS256.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jwt_keys: Vec<JwtKeySection>,
+    /// Roles of tokens that differ from the defaults.
+    #[serde(default)]
+    pub roles: Roles,
 }
 
 /// `[[apps.webhooks]]`.
@@ -112,6 +120,8 @@ impl AppSection {
             channels: Vec::new(),
             limits: Limits::default(),
             webhooks: Vec::new(),
+            jwt_keys: Vec::new(),
+            roles: Roles::default(),
         }
     }
 
@@ -138,6 +148,7 @@ impl AppSection {
             return Err(rule(format!("two webhooks have the url {}", twice.url)));
         }
         let webhooks: Result<Vec<_>, _> = self.webhooks.iter().map(WebhookSection::check).collect();
+        let jwt_keys: Result<Vec<_>, _> = self.jwt_keys.iter().map(JwtKeySection::read).collect();
         Ok(App {
             id,
             aliases: aliases.map_err(|error| rule(error.to_string()))?,
@@ -151,7 +162,9 @@ impl AppSection {
             origins: origins.map_err(|error| rule(error.to_string()))?,
             channels: self.channels.clone(),
             limits: self.limits.clone(),
-            webhooks: webhooks.map_err(rule)?,
+            webhooks: webhooks.map_err(&rule)?,
+            jwt_keys: jwt_keys.map_err(rule)?,
+            roles: self.roles.clone(),
         })
     }
 

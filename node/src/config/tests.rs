@@ -74,6 +74,66 @@ fn rules_of_apps_are_checked() {
 }
 
 #[test]
+fn keys_of_tokens_are_checked() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let p256 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let public = file("public.pem", &p256.public_key_pem());
+    let private = file("private.pem", &p256.serialize_pem());
+    let key = |lines: &str| format!("{APP}[[apps.jwt_keys]]\n{lines}\n");
+    let from = |algorithm: &str, path: &str| {
+        key(&format!("algorithm = \"{algorithm}\"\npublic_key = \"{path}\""))
+    };
+    check_error(&key("kid = \"1\""), &[":5:", "algorithm"]);
+    check_error(&from("none", &public), &["handbell.toml:6:", "`none`", "HS256", "EdDSA"]);
+    check_error(&from("es256", &public), &[":6:", "`es256`", "ES256"]);
+    check_error(&key("algorithm = \"ES256\""), &["app `a`: jwt_keys: the ES256 key has neither"]);
+    check_error(
+        &from("ES256", "/nowhere.pem"),
+        &["app `a`", "ES256", "/nowhere.pem: No such file"],
+    );
+    check_error(&from("ES256", &private), &["app `a`", &private, "not one public key"]);
+    check_error(&from("ES384", &public), &["app `a`", &public, "on the curve P-384"]);
+    check_error(&from("RS256", &public), &[&public, "needs an RSA key"]);
+    check_error(&from("HS256", &public), &[&public, "take a `secret`, not a public key"]);
+    check_error(&key("algorithm = \"HS256\"\nsecret = \"x\""), &["the HS256 key", "1 bytes", "32"]);
+    let long = "0123456789abcdef0123456789abcdef";
+    check_error(&key(&format!("algorithm = \"RS256\"\nsecret = \"{long}\"")), &["a `public_key`"]);
+    check_error(&format!("{}secret = \"{long}\"\n", from("ES256", &public)), &["and `secret`"]);
+    check_error(&format!("{}kidd = \"1\"\n", from("ES256", &public)), &[":8:", "mean `kid`?"]);
+
+    let lines = "kid = \"1\"\nissuer = \"https://id.example\"\naudience = \"handbell\"\n";
+    let (_directory, source) = source(&format!("{}{lines}", from("ES256", &public)));
+    let config = source.load().unwrap();
+    let key = config.check().unwrap()[0].jwt_keys[0].clone();
+    assert_eq!(key.algorithm(), proto::token::key::Algorithm::ES256);
+    assert_eq!(key.kid.as_deref(), Some("1"));
+    assert_eq!(key.issuer.as_deref(), Some("https://id.example"));
+    assert_eq!(key.audience.as_deref(), Some("handbell"));
+    assert!(config.to_toml().unwrap().contains(&public));
+}
+
+#[test]
+fn roles_go_over_the_defaults() {
+    check_error(
+        &format!("{APP}[apps.roles]\nuser = [\"public:*\", \"a*b\"]\n"),
+        &["handbell.toml:6:", "pattern `a*b`: a pattern has one `*` at most"],
+    );
+    let (_directory, source) = source(&format!("{APP}[apps.roles]\nuser = [\"orders-*:ro\"]\n"));
+    let config = source.load().unwrap();
+    let roles = &config.check().unwrap()[0].roles;
+    assert_eq!(roles.patterns("user"), Some(&["orders-*:ro".parse().unwrap()][..]));
+    assert!(roles.patterns("guest").is_some());
+    let printed = config.to_toml().unwrap();
+    assert!(printed.contains("user = [\"orders-*:ro\"]"), "{printed}");
+    assert!(printed.contains("guest = [\"public:general\", \"system:notifications:ro\"]"));
+}
+
+#[test]
 fn rules_of_the_cluster_are_checked() {
     let secret = "secret = \"0123456789abcdef\"\n";
     let cluster = |lines: &str| format!("{APP}[cluster]\n{secret}{lines}\n");

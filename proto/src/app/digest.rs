@@ -8,6 +8,7 @@ use crate::cluster::slot::StableHash;
 use crate::http::webhook::Kind;
 use crate::name::AppId;
 use crate::origin::OriginPattern;
+use crate::token::Key;
 
 use super::{App, Secret, Webhook};
 
@@ -38,6 +39,8 @@ fn describe(app: &App) -> String {
         channels,
         limits,
         webhooks,
+        jwt_keys,
+        roles,
     } = app;
     json!({
         "id": id.as_str(),
@@ -53,6 +56,8 @@ fn describe(app: &App) -> String {
         "channels": sorted(channels),
         "limits": limits,
         "webhooks": sorted(webhooks.iter().map(describe_webhook)),
+        "jwt_keys": sorted(jwt_keys.iter().map(Key::describe)),
+        "roles": roles,
     })
     .to_string()
 }
@@ -86,6 +91,7 @@ fn hashed(secret: &Secret) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::key::Algorithm;
 
     fn app(id: &str) -> App {
         let mut app = App::new(AppId::parse(id).unwrap(), "key", Secret::new("secret"));
@@ -100,6 +106,10 @@ mod tests {
         app
     }
 
+    fn jwt_key(c: char) -> Key {
+        Key::from_secret(Algorithm::HS256, &Secret::new(c.to_string().repeat(32))).unwrap()
+    }
+
     #[test]
     fn the_order_of_what_has_none_does_not_count() {
         let (mut one, other) = (app("1"), app("2"));
@@ -109,13 +119,13 @@ mod tests {
         one.webhooks[0].headers.reverse();
         assert_eq!(of_apps([&one, &other]), digest);
         // Golden: nodes of different builds must agree.
-        assert_eq!(format!("{digest:016x}"), "dff7e86ffa68a10e");
+        assert_eq!(format!("{digest:016x}"), "f3ee8234bfbc32fe");
     }
 
     #[test]
     fn whatever_else_differs_counts() {
         type Change = fn(&mut App);
-        let changes: [Change; 9] = [
+        let changes: [Change; 13] = [
             |app| app.key = "other".into(),
             |app| app.aliases = vec![AppId::parse("9").unwrap()],
             |app| app.secrets = vec![Secret::new("new"), Secret::new("secret")],
@@ -125,6 +135,13 @@ mod tests {
             |app| app.origins.clear(),
             |app| app.webhooks.clear(),
             |app| app.webhooks[0].headers[0].1 = Secret::new("3"),
+            |app| app.jwt_keys = vec![jwt_key('a')],
+            |app| app.jwt_keys = vec![jwt_key('b')],
+            |app| {
+                app.jwt_keys = vec![jwt_key('a')];
+                app.jwt_keys[0].kid = Some("1".into());
+            },
+            |app| app.roles = serde_json::from_str(r#"{"user":[]}"#).unwrap(),
         ];
         let mut digests = vec![of_apps([]), of_apps([&app("1")]), of_apps([&app("1"), &app("2")])];
         for change in changes {
