@@ -153,7 +153,7 @@ fn verify(token: &[u8], key: &str, secret: &str) -> Result<proto::token::Token, 
     let app = proto::App::new(id, key, proto::app::Secret::new(secret));
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let now = u64::try_from(since.as_millis()).unwrap();
-    proto::token::verify(text(token).trim_end(), &app, now).map_err(|error| error.to_string())
+    proto::token::verify(text(token).trim_end(), &app, &[], now).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -11,9 +11,11 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{EncodingKey, crypto};
 use proptest::prelude::*;
 use proto::app::Secret;
+use proto::token::jwks::{JwksError, JwksSource};
 use proto::token::key::Algorithm::{self, *};
 use proto::token::{
     Claims, EXPIRY_LEEWAY_MS, Key, KeyError, START_LEEWAY_MS, TOKEN_BYTES_MAX, Token, TokenError,
@@ -35,7 +37,7 @@ fn app_with(keys: Vec<Key>) -> App {
 }
 
 fn check(text: &str, app: &App) -> Result<Token, TokenError> {
-    verify(text, app, NOW * 1000)
+    verify(text, app, &[], NOW * 1000)
 }
 
 /// A pair of keys, generated for this run: there is no private key in the repository.
@@ -438,6 +440,14 @@ fn every_algorithm_verifies_its_own_signatures_and_no_others() {
 }
 
 #[test]
+fn a_header_that_names_the_algorithm_of_another_key_is_refused() {
+    let app = app_with(vec![key(ES256), key(EdDSA)]);
+    let token = |header: &str| sign(&P256.private, ES256, header, &good_claims().to_string());
+    check(&token(r#"{"alg":"ES256"}"#), &app).unwrap();
+    assert_eq!(check(&token(r#"{"alg":"EdDSA"}"#), &app), Err(TokenError::Signature));
+}
+
+#[test]
 fn secrets_for_tokens_alone_sign_with_the_algorithm_they_are_for() {
     let secret = "0123456789abcdef0123456789abcdef";
     for own in [HS256, HS384, HS512] {
@@ -581,6 +591,109 @@ fn the_app_that_a_token_claims_is_read_without_checking_it() {
     assert_eq!(claimed_app(&sign_hs("other", "{}", r#"{"app":"y"}"#)).as_deref(), Some("y"));
     for token in [with(json!({})), with(json!({ "app": 7 })), "a.b.c".into(), String::new()] {
         assert_eq!(claimed_app(&token), None);
+    }
+}
+
+/// Made with PyJWT 2 and its keys: each is an algorithm, a PEM file and a token.
+#[test]
+fn tokens_of_another_library_are_accepted() {
+    let lines: Vec<&str> = include_str!("data/pyjwt.txt").lines().collect();
+    let mut algorithms = Vec::new();
+    for part in lines.split_inclusive(|line| line.contains('.')) {
+        let [algorithm, pem @ .., token] = part else { unreachable!() };
+        let key = Key::from_pem(algorithm.parse().unwrap(), &pem.join("\n")).unwrap();
+        let user = check(token, &app_with(vec![key])).unwrap().user;
+        assert_eq!(user.as_str(), "7");
+        algorithms.push(*algorithm);
+    }
+    assert_eq!(algorithms, ["RS256", "PS384", "ES256", "ES384", "EdDSA"]);
+}
+
+fn source(algorithm: Algorithm) -> JwksSource {
+    JwksSource {
+        url: "https://id.example/keys".into(),
+        algorithm,
+        issuer: Some("https://id.example".into()),
+        audience: None,
+        allow_private_address: false,
+    }
+}
+
+/// A key as an identity provider publishes it.
+fn jwk(algorithm: Algorithm, kid: &str) -> Value {
+    let pair = pair_of(algorithm);
+    if algorithm == EdDSA {
+        let base64: String =
+            pair.public_pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let der = STANDARD.decode(base64).unwrap();
+        // What is before the 32 bytes of the key says what they are (RFC 8410, 4).
+        let x = URL_SAFE_NO_PAD.encode(&der[der.len() - 32..]);
+        return json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x });
+    }
+    let mut jwk = Jwk::from_encoding_key(&pair.private, algorithm).unwrap();
+    jwk.common.key_id = Some(kid.into());
+    json!(jwk)
+}
+
+fn read(algorithm: Algorithm, keys: &[Value]) -> Result<Vec<Key>, JwksError> {
+    source(algorithm).read(json!({ "keys": keys }).to_string().as_bytes())
+}
+
+#[test]
+fn keys_of_a_set_verify_tokens_of_their_name() {
+    for algorithm in WITH_PAIRS {
+        let keys = read(algorithm, &[jwk(algorithm, "1")]).unwrap();
+        let app = App { jwks: vec![source(algorithm)], ..app() };
+        let token = |kid: &str, issuer: &str| {
+            let header = format!(r#"{{"alg":"{algorithm:?}","kid":"{kid}"}}"#);
+            let claims = json!({ "sub": "7", "exp": NOW + 60, "iss": issuer }).to_string();
+            let text = sign(&pair_of(algorithm).private, algorithm, &header, &claims);
+            verify(&text, &app, &keys, NOW * 1000)
+        };
+        token("1", "https://id.example").unwrap();
+        assert_eq!(token("2", "https://id.example"), Err(TokenError::UnknownKey));
+        assert_eq!(token("1", "https://other.example"), Err(TokenError::Issuer));
+        let by_secret = verify(&with(json!({})), &app, &keys, NOW * 1000);
+        assert_eq!(by_secret, Err(TokenError::Algorithm));
+    }
+}
+
+#[test]
+fn a_set_is_read_for_one_algorithm_and_the_rest_of_it_is_left_out() {
+    let changed = |name: &str, value: Value| {
+        let mut jwk = jwk(RS256, "1");
+        jwk[name] = value;
+        jwk
+    };
+    let good = jwk(RS256, "1");
+    for other in [
+        json!("text"),
+        json!({}),
+        json!({ "kty": "unheard-of" }),
+        json!({ "kty": "oct", "k": "c2VjcmV0", "alg": "RS256" }),
+        jwk(ES256, "1"),
+        jwk(EdDSA, "1"),
+        changed("alg", json!("PS256")),
+        changed("use", json!("enc")),
+        changed("e", json!("AA")),
+        changed("n", json!("AAAA")),
+        changed("n", json!("not base64!")),
+    ] {
+        assert_eq!(
+            read(RS256, std::slice::from_ref(&other)),
+            Err(JwksError::NoneFits(RS256)),
+            "{other}"
+        );
+        assert_eq!(read(RS256, &[other, good.clone()]).unwrap().len(), 1);
+    }
+    let secret = json!({ "kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0" });
+    assert_eq!(read(HS256, &[secret]), Err(JwksError::NoneFits(HS256)));
+    let curve = json!({ "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA" });
+    assert_eq!(read(ES256, &[curve]), Err(JwksError::NoneFits(ES256)));
+    assert_eq!(read(RS256, &vec![good.clone(); 64]).unwrap().len(), 64);
+    assert_eq!(read(RS256, &vec![good; 65]), Err(JwksError::TooMany(65)));
+    for text in ["", "[]", "{}", r#"{"keys":{}}"#, "<html>"] {
+        assert_eq!(source(RS256).read(text.as_bytes()), Err(JwksError::NotJwks));
     }
 }
 

@@ -37,7 +37,7 @@ impl Token {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let app = choose(self.source.clone().apps()?, self.app.as_deref())?;
         ensure!(
-            app.jwt_keys.is_empty(),
+            app.takes_tokens_by_secret(),
             "app `{}` takes tokens by its `[[apps.jwt_keys]]`, not by its secret: sign one where you \
              sign those of your clients",
             app.id
@@ -53,7 +53,7 @@ impl Token {
         };
         let token = issue(secret, &claims);
         // What a door would say about it is better said now.
-        verify(&token, &app, unix_ms())?;
+        verify(&token, &app, &[], unix_ms())?;
         println!("{token}");
         Ok(())
     }
