@@ -295,6 +295,7 @@ fn rows_of_times() -> Vec<Row> {
         ("nbf is negative", with(json!({ "nbf": -5 })), nbf),
         ("nbf after exp", with(json!({ "nbf": NOW + 61 })), never),
         ("iat after exp", with(json!({ "iat": NOW + 60 })), never),
+        ("nbf is past, iat after exp", with(json!({ "nbf": NOW - 1, "iat": NOW + 60 })), never),
         ("iat is past", with(json!({ "iat": NOW - 99 })), None),
         ("iat is a text", with(json!({ "iat": "yesterday" })), Some("token's `iat` must be")),
     ]
