@@ -19,9 +19,10 @@ pub mod jwks;
 pub mod key;
 mod object;
 
-pub use issue::{Claims, issue};
+pub use issue::{Grant, issue};
 pub use key::{Key, KeyError};
 
+use claims::Claims;
 use object::{Object, WrongType};
 
 /// Most bytes of a token: the headers of a request have to fit into 16 KiB.
@@ -150,7 +151,7 @@ fn verify_by<'k>(
     let parts = Parts::split(text)?;
     let key = parts.signer(keys)?;
     let claims = Object::decode(parts.claims).ok_or(TokenError::Claims)?;
-    let claims = claims::Claims::read(&claims)?;
+    let claims = Claims::read(&claims)?;
     if unix_ms >= claims.expires_unix_ms.saturating_add(EXPIRY_LEEWAY_MS) {
         return Err(TokenError::Expired);
     }
@@ -176,7 +177,7 @@ fn verify_by<'k>(
     })
 }
 
-fn patterns(app: &App, claims: &claims::Claims) -> Result<Vec<Pattern>, TokenError> {
+fn patterns(app: &App, claims: &Claims) -> Result<Vec<Pattern>, TokenError> {
     let mut patterns = match &claims.role {
         Some(role) => app.roles.patterns(role).ok_or(TokenError::Role)?.to_vec(),
         None => Vec::new(),

@@ -18,7 +18,7 @@ use proto::app::Secret;
 use proto::token::jwks::{JwksError, JwksSource};
 use proto::token::key::Algorithm::{self, *};
 use proto::token::{
-    Claims, EXPIRY_LEEWAY_MS, Key, KeyError, START_LEEWAY_MS, TOKEN_BYTES_MAX, Token, TokenError,
+    EXPIRY_LEEWAY_MS, Grant, Key, KeyError, START_LEEWAY_MS, TOKEN_BYTES_MAX, Token, TokenError,
     claimed_app, issue, strip_bearer, verify,
 };
 use proto::{App, AppId, ChannelName};
@@ -366,14 +366,14 @@ fn every_rule_has_its_rows() {
 #[test]
 fn a_token_says_who_and_what_and_until_when() {
     let permissions = ["room".to_owned()];
-    let claims = Claims {
+    let grant = Grant {
         sub: "7",
         exp: NOW + 60,
         app: Some("app-key"),
         role: Some("user"),
         permissions: &permissions,
     };
-    let token = check(&issue(&Secret::new(SECRET), &claims), &app()).unwrap();
+    let token = check(&issue(&Secret::new(SECRET), &grant), &app()).unwrap();
     assert_eq!((token.user.as_str(), token.role.as_deref()), ("7", Some("user")));
     assert_eq!((token.expires_unix_ms, token.jti), ((NOW + 60) * 1000, None));
     let may = |channel: &str| {

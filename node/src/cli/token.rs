@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use proto::App;
-use proto::token::{Claims, issue, verify};
+use proto::token::{Grant, issue, verify};
 
 use crate::clock::unix_ms;
 use crate::config::{Config, Period};
@@ -44,14 +44,14 @@ impl Token {
         );
         let secret = app.secrets.first().context("the app has no secret")?;
         let expires_ms = u128::from(unix_ms()) + self.expires.0.as_millis();
-        let claims = Claims {
+        let grant = Grant {
             sub: &self.sub,
             exp: u64::try_from(expires_ms.div_ceil(1000))?,
             app: Some(&app.key),
             role: self.role.as_deref(),
             permissions: &self.permissions,
         };
-        let token = issue(secret, &claims);
+        let token = issue(secret, &grant);
         // What a door would say about it is better said now.
         verify(&token, &app, &[], unix_ms())?;
         println!("{token}");

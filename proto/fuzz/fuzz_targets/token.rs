@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use proto::app::Secret;
 use proto::permission::Pattern;
-use proto::token::{Claims, claimed_app, issue, strip_bearer, verify};
+use proto::token::{Grant, claimed_app, issue, strip_bearer, verify};
 use proto::{App, AppId, ChannelName};
 
 fuzz_target!(|input: (&str, u32, Option<&str>, Vec<String>)| {
@@ -19,8 +19,8 @@ fuzz_target!(|input: (&str, u32, Option<&str>, Vec<String>)| {
         assert_eq!(pattern.to_string(), text);
     }
     let exp = u64::from(exp);
-    let claims = Claims { sub: text, exp, app: None, role, permissions: &permissions };
-    if let Ok(token) = verify(&issue(&secret, &claims), &app, &[], unix_ms) {
+    let grant = Grant { sub: text, exp, app: None, role, permissions: &permissions };
+    if let Ok(token) = verify(&issue(&secret, &grant), &app, &[], unix_ms) {
         assert_eq!(token.user.as_str(), text);
         assert!(exp * 1000 + 5_000 > unix_ms);
         let [own, other] = [text, "other"].map(|id| format!("#server-to-user-{id}"));
