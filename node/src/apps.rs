@@ -7,7 +7,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use proto::App;
 use proto::app::digest;
+use proto::token::jwks::JwksSource;
+use proto::token::{Token, TokenError};
 
+use crate::jwks::{KeySet, Pace, verify_fresh};
 use crate::metrics::{AppMetrics, Metrics};
 
 /// The handle of the registry.
@@ -34,6 +37,18 @@ pub struct AppEntry {
     pub app: App,
     /// Its counters.
     pub metrics: AppMetrics,
+    jwks: Vec<KeySet>,
+}
+
+impl AppEntry {
+    /// Checks a token for the app. With `jwks` configured it may wait, four seconds at most, for a
+    /// set of keys.
+    ///
+    /// # Errors
+    /// The first rule that the token breaks.
+    pub async fn verify_token(&self, text: &str) -> Result<Token, TokenError> {
+        verify_fresh(text, &self.app, &self.jwks).await
+    }
 }
 
 impl Apps {
@@ -51,13 +66,25 @@ impl Apps {
         let mut set = Set { digest: digest::of_apps(&apps), ..Set::default() };
         for app in apps {
             let metrics = AppMetrics::new(&self.0.metrics, &app.id);
-            let entry = Arc::new(AppEntry { app, metrics });
+            let jwks = self.key_sets(&app);
+            let entry = Arc::new(AppEntry { app, metrics, jwks });
             for id in std::iter::once(&entry.app.id).chain(&entry.app.aliases) {
                 set.by_id.insert(id.as_str().to_owned(), Arc::clone(&entry));
             }
             set.by_key.insert(entry.app.key.clone(), entry);
         }
         self.0.present.store(Arc::new(set));
+    }
+
+    /// The sets of an app's keys: those that it had already stay as they are.
+    fn key_sets(&self, app: &App) -> Vec<KeySet> {
+        let before = self.by_id(app.id.as_str());
+        let had = |source: &JwksSource| {
+            let sets = before.as_ref().map(|entry| entry.jwks.as_slice()).unwrap_or_default();
+            sets.iter().find(|set| set.is_of(source)).cloned()
+        };
+        let start = |source: &JwksSource| KeySet::start(source.clone(), Pace::default());
+        app.jwks.iter().map(|source| had(source).unwrap_or_else(|| start(source))).collect()
     }
 
     /// The app of this id.

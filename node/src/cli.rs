@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use proto::app::Secret;
 
+use crate::config::Source;
+
 mod app;
 mod client;
 mod cluster;
@@ -14,6 +16,7 @@ mod publish;
 mod serve;
 mod snippets;
 mod subscribe;
+mod token;
 
 /// Handbell: a self-hosted realtime broker that speaks Pusher Channels.
 #[derive(Debug, Parser)]
@@ -36,6 +39,8 @@ enum Command {
     Publish(publish::Publish),
     /// Subscribe to channels and print what arrives, one JSON object a line.
     Subscribe(subscribe::Subscribe),
+    /// Print a token for trying things out, signed with an app's secret.
+    Token(token::Token),
     /// Make an app.
     #[command(subcommand)]
     App(app::AppCommand),
@@ -60,6 +65,7 @@ impl Cli {
             Command::Config(config) => config.run(),
             Command::Publish(publish) => publish.run().await,
             Command::Subscribe(subscribe) => subscribe.run().await,
+            Command::Token(token) => token.run(),
             Command::App(app) => app.run(),
             Command::Cluster(cluster) => cluster.run().await,
             Command::Drain(drain) => drain.run().await,
@@ -100,6 +106,12 @@ struct ConfigArguments {
     /// Set one key, for example `--set server.listen=0.0.0.0:6001`. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     sets: Vec<(String, String)>,
+}
+
+impl ConfigArguments {
+    fn into_source(self) -> Source {
+        Source::new(self.config, self.sets)
+    }
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

@@ -147,10 +147,85 @@ fn a_created_app_can_be_served() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "a draft is left behind");
 }
 
+/// What a token says to an app with this key and secret.
+fn verify(token: &[u8], key: &str, secret: &str) -> Result<proto::token::Token, String> {
+    let id = proto::AppId::parse("any").unwrap();
+    let app = proto::App::new(id, key, proto::app::Secret::new(secret));
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = u64::try_from(since.as_millis()).unwrap();
+    proto::token::verify(text(token).trim_end(), &app, &[], now).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_printed_token_says_what_was_asked_for() {
+    let made = run(&[
+        "token",
+        "--sub",
+        "7",
+        "--role",
+        "guest",
+        "--permission",
+        "room",
+        "--permission",
+        "news:ro",
+        "--expires",
+        "90s",
+    ]);
+    let token = verify(&made.stdout, "app-key", "app-secret").unwrap();
+    assert_eq!((token.user.as_str(), token.role.as_deref()), ("7", Some("guest")));
+    let may = |channel: &str| {
+        let channel = proto::ChannelName::parse(channel).unwrap();
+        (token.permissions.may_read(&channel), token.permissions.may_publish(&channel))
+    };
+    assert_eq!(may("room"), (true, true));
+    assert_eq!(may("news"), (true, false));
+    assert_eq!(may("public:general"), (true, true));
+    assert_eq!(may("public:chat"), (false, false));
+    let again = run(&["token", "--sub", "7"]);
+    let longer = verify(&again.stdout, "app-key", "app-secret").unwrap();
+    let difference_ms = longer.expires_unix_ms - token.expires_unix_ms;
+    assert!((3_500_000..3_520_000).contains(&difference_ms), "{difference_ms}");
+    assert!(verify(&made.stdout, "other-key", "app-secret").unwrap_err().contains("another app"));
+    assert!(verify(&made.stdout, "app-key", "other").unwrap_err().contains("signature"));
+}
+
+#[test]
+fn a_token_is_for_an_app_of_the_configuration_and_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("handbell.toml");
+    let app = |id: &str| {
+        format!("[[apps]]\nid = \"{id}\"\nkey = \"key-{id}\"\nsecret = \"secret-{id}\"\n")
+    };
+    let long = "0123456789abcdef0123456789abcdef";
+    let key = format!("[[apps.jwt_keys]]\nalgorithm = \"HS256\"\nsecret = \"{long}\"\n");
+    std::fs::write(&path, format!("{}{}{}{key}", app("1"), app("2"), app("3"))).unwrap();
+    let of = |rest: &[&str]| {
+        run(&[&["token", "--config", path.to_str().unwrap(), "--sub", "7"], rest].concat())
+    };
+    for name in ["2", "key-2"] {
+        verify(&of(&["--app", name]).stdout, "key-2", "secret-2").unwrap();
+    }
+    for (arguments, part) in [
+        (&[][..], "say which with --app (keys: key-1, key-2, key-3)"),
+        (&["--app", "4"], "there is no such app"),
+        (&["--app", "3"], "by its `[[apps.jwt_keys]]`, not by its secret"),
+        (&["--app", "2", "--role", "root"], "`role` is not one of this app's"),
+        (&["--app", "2", "--permission", "*a*"], "one `*` at most"),
+        (&["--app", "2", "--expires", "soon"], "write `250ms`, `5s`, `2m` or `1h`"),
+        (&["--app", "2", "--expires", "99999999999h"], "before the year 10000"),
+    ] {
+        let refused = of(arguments);
+        assert!(!refused.status.success() && refused.stdout.is_empty(), "{arguments:?}");
+        assert!(text(&refused.stderr).contains(part), "{arguments:?}: {}", text(&refused.stderr));
+    }
+    let empty = run(&["token", "--sub", ""]);
+    assert!(text(&empty.stderr).contains("user id is empty"));
+}
+
 #[test]
 fn help_names_every_command() {
     let help = text(&run(&["--help"]).stdout);
-    for command in ["dev", "serve", "config", "publish", "subscribe", "app", "health"] {
+    for command in ["dev", "serve", "config", "publish", "subscribe", "token", "app", "health"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
 }

@@ -10,6 +10,7 @@ use crate::origin::OriginPattern;
 use crate::permission::Roles;
 use crate::refusal::Refusal;
 use crate::token::Key;
+use crate::token::jwks::JwksSource;
 
 pub mod digest;
 
@@ -79,8 +80,10 @@ pub struct App {
     pub limits: Limits,
     /// Where webhooks go.
     pub webhooks: Vec<Webhook>,
-    /// Keys that tokens are signed with. Empty: the live secrets, by HS256.
+    /// Keys that tokens are signed with.
     pub jwt_keys: Vec<Key>,
+    /// Where more such keys are.
+    pub jwks: Vec<JwksSource>,
     /// What the roles of tokens stand for.
     pub roles: Roles,
 }
@@ -104,6 +107,7 @@ impl App {
             limits: Limits::default(),
             webhooks: Vec::new(),
             jwt_keys: Vec::new(),
+            jwks: Vec::new(),
             roles: Roles::default(),
         }
     }
@@ -112,6 +116,12 @@ impl App {
     #[must_use]
     pub fn allows_origin(&self, origin: Option<&str>) -> bool {
         origin.is_none_or(|origin| self.origins.iter().any(|o| o.allows(origin)))
+    }
+
+    /// Whether tokens are signed with the live secrets, by HS256: so it is without keys for them.
+    #[must_use]
+    pub const fn takes_tokens_by_secret(&self) -> bool {
+        self.jwt_keys.is_empty() && self.jwks.is_empty()
     }
 
     /// Reads the name of one of the app's channels.

@@ -15,12 +15,14 @@ use crate::permission::{Pattern, PatternError, Permissions};
 
 mod claims;
 mod issue;
+pub mod jwks;
 pub mod key;
 mod object;
 
-pub use issue::{Claims, issue};
+pub use issue::{Grant, issue};
 pub use key::{Key, KeyError};
 
+use claims::Claims;
 use object::{Object, WrongType};
 
 /// Most bytes of a token: the headers of a request have to fit into 16 KiB.
@@ -116,30 +118,40 @@ pub enum TokenError {
     Permission(#[from] PatternError),
 }
 
+impl TokenError {
+    /// Whether the same token could be in order with other keys than those it was checked with.
+    #[must_use]
+    pub const fn is_about_keys(&self) -> bool {
+        matches!(self, Self::Algorithm | Self::UnknownKey | Self::Signature)
+    }
+}
+
 /// Checks a token for an app, by the app's keys: `[[apps.jwt_keys]]`, or its live secrets and HS256
 /// if it has none.
 ///
+/// `fetched` are keys of the app's sets ([`jwks::JwksSource`]), which somebody else looks after;
 /// `unix_ms` is the time, in milliseconds since the Unix epoch.
 ///
 /// # Errors
 /// The first rule that the token breaks.
-pub fn verify(text: &str, app: &App, unix_ms: u64) -> Result<Token, TokenError> {
-    if app.jwt_keys.is_empty() {
+pub fn verify(text: &str, app: &App, fetched: &[Key], unix_ms: u64) -> Result<Token, TokenError> {
+    if app.takes_tokens_by_secret() {
         let keys: Vec<Key> = app.secrets.iter().map(Key::of_app).collect();
-        return verify_with(&keys, text, app, unix_ms);
+        return verify_by(keys.iter(), text, app, unix_ms);
     }
-    verify_with(&app.jwt_keys, text, app, unix_ms)
+    verify_by(app.jwt_keys.iter().chain(fetched), text, app, unix_ms)
 }
 
-/// Checks a token for an app, by these keys alone.
-///
-/// # Errors
-/// The first rule that the token breaks.
-pub fn verify_with(keys: &[Key], text: &str, app: &App, unix_ms: u64) -> Result<Token, TokenError> {
+fn verify_by<'k>(
+    keys: impl Iterator<Item = &'k Key> + Clone,
+    text: &str,
+    app: &App,
+    unix_ms: u64,
+) -> Result<Token, TokenError> {
     let parts = Parts::split(text)?;
     let key = parts.signer(keys)?;
     let claims = Object::decode(parts.claims).ok_or(TokenError::Claims)?;
-    let claims = claims::Claims::read(&claims)?;
+    let claims = Claims::read(&claims)?;
     if unix_ms >= claims.expires_unix_ms.saturating_add(EXPIRY_LEEWAY_MS) {
         return Err(TokenError::Expired);
     }
@@ -165,7 +177,7 @@ pub fn verify_with(keys: &[Key], text: &str, app: &App, unix_ms: u64) -> Result<
     })
 }
 
-fn patterns(app: &App, claims: &claims::Claims) -> Result<Vec<Pattern>, TokenError> {
+fn patterns(app: &App, claims: &Claims) -> Result<Vec<Pattern>, TokenError> {
     let mut patterns = match &claims.role {
         Some(role) => app.roles.patterns(role).ok_or(TokenError::Role)?.to_vec(),
         None => Vec::new(),
@@ -222,7 +234,10 @@ impl<'a> Parts<'a> {
     }
 
     /// The key that has signed the token.
-    fn signer<'k>(&self, keys: &'k [Key]) -> Result<&'k Key, TokenError> {
+    fn signer<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k Key> + Clone,
+    ) -> Result<&'k Key, TokenError> {
         let header = Object::decode(self.header).ok_or(TokenError::Header)?;
         let algorithm: String = text(&header, "alg")?.ok_or(TokenError::Header)?;
         let kid = text(&header, "kid")?;
@@ -234,11 +249,10 @@ impl<'a> Parts<'a> {
         }
         // `none` is not an algorithm to begin with.
         let algorithm: Algorithm = algorithm.parse().map_err(|_| TokenError::Algorithm)?;
-        if !keys.iter().any(|key| key.algorithm() == algorithm) {
+        if !keys.clone().any(|key| key.algorithm() == algorithm) {
             return Err(TokenError::Algorithm);
         }
-        let mut candidates =
-            keys.iter().filter(|key| key.fits(algorithm, kid.as_deref())).peekable();
+        let mut candidates = keys.filter(|key| key.fits(algorithm, kid.as_deref())).peekable();
         if candidates.peek().is_none() {
             return Err(TokenError::UnknownKey);
         }

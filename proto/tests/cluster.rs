@@ -118,6 +118,7 @@ fn who_lost_the_beginning_says_so_and_the_stream_begins_anew() {
     assert_eq!(third.messages, vec![(1, Bytes::from_static(b"third"))]);
 }
 
+#[allow(clippy::too_many_lines)] // One of each kind.
 fn samples() -> Vec<Message> {
     let app = AppId::parse("app").unwrap();
     let channel = ChannelName::parse("room").unwrap();

@@ -11,12 +11,14 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{EncodingKey, crypto};
 use proptest::prelude::*;
 use proto::app::Secret;
+use proto::token::jwks::{JwksError, JwksSource};
 use proto::token::key::Algorithm::{self, *};
 use proto::token::{
-    Claims, EXPIRY_LEEWAY_MS, Key, KeyError, START_LEEWAY_MS, TOKEN_BYTES_MAX, Token, TokenError,
+    EXPIRY_LEEWAY_MS, Grant, Key, KeyError, START_LEEWAY_MS, TOKEN_BYTES_MAX, Token, TokenError,
     claimed_app, issue, strip_bearer, verify,
 };
 use proto::{App, AppId, ChannelName};
@@ -35,7 +37,7 @@ fn app_with(keys: Vec<Key>) -> App {
 }
 
 fn check(text: &str, app: &App) -> Result<Token, TokenError> {
-    verify(text, app, NOW * 1000)
+    verify(text, app, &[], NOW * 1000)
 }
 
 /// A pair of keys, generated for this run: there is no private key in the repository.
@@ -114,10 +116,11 @@ fn good_claims() -> Value {
 
 /// A token by the app's secret with these claims beside `sub` and `exp`, or instead of them.
 fn with(changes: Value) -> String {
-    let mut claims = good_claims();
-    for (name, value) in changes.as_object().unwrap() {
-        claims[name] = value.clone();
-    }
+    let (Value::Object(mut claims), Value::Object(changes)) = (good_claims(), changes) else {
+        unreachable!("both are objects");
+    };
+    claims.extend(changes);
+    let claims = Value::Object(claims);
     sign_hs(SECRET, HS256_HEADER, &claims.to_string())
 }
 
@@ -292,6 +295,7 @@ fn rows_of_times() -> Vec<Row> {
         ("nbf is negative", with(json!({ "nbf": -5 })), nbf),
         ("nbf after exp", with(json!({ "nbf": NOW + 61 })), never),
         ("iat after exp", with(json!({ "iat": NOW + 60 })), never),
+        ("nbf is past, iat after exp", with(json!({ "nbf": NOW - 1, "iat": NOW + 60 })), never),
         ("iat is past", with(json!({ "iat": NOW - 99 })), None),
         ("iat is a text", with(json!({ "iat": "yesterday" })), Some("token's `iat` must be")),
     ]
@@ -362,14 +366,14 @@ fn every_rule_has_its_rows() {
 #[test]
 fn a_token_says_who_and_what_and_until_when() {
     let permissions = ["room".to_owned()];
-    let claims = Claims {
+    let grant = Grant {
         sub: "7",
         exp: NOW + 60,
         app: Some("app-key"),
         role: Some("user"),
         permissions: &permissions,
     };
-    let token = check(&issue(&Secret::new(SECRET), &claims), &app()).unwrap();
+    let token = check(&issue(&Secret::new(SECRET), &grant), &app()).unwrap();
     assert_eq!((token.user.as_str(), token.role.as_deref()), ("7", Some("user")));
     assert_eq!((token.expires_unix_ms, token.jti), ((NOW + 60) * 1000, None));
     let may = |channel: &str| {
@@ -434,6 +438,14 @@ fn every_algorithm_verifies_its_own_signatures_and_no_others() {
         let token = sign(&stranger.private, own, &header, &claims);
         assert_eq!(check(&token, &app), Err(TokenError::Signature), "{own:?} of a stranger");
     }
+}
+
+#[test]
+fn a_header_that_names_the_algorithm_of_another_key_is_refused() {
+    let app = app_with(vec![key(ES256), key(EdDSA)]);
+    let token = |header: &str| sign(&P256.private, ES256, header, &good_claims().to_string());
+    check(&token(r#"{"alg":"ES256"}"#), &app).unwrap();
+    assert_eq!(check(&token(r#"{"alg":"EdDSA"}"#), &app), Err(TokenError::Signature));
 }
 
 #[test]
@@ -580,6 +592,109 @@ fn the_app_that_a_token_claims_is_read_without_checking_it() {
     assert_eq!(claimed_app(&sign_hs("other", "{}", r#"{"app":"y"}"#)).as_deref(), Some("y"));
     for token in [with(json!({})), with(json!({ "app": 7 })), "a.b.c".into(), String::new()] {
         assert_eq!(claimed_app(&token), None);
+    }
+}
+
+/// Made with PyJWT 2 and its keys: each is an algorithm, a PEM file and a token.
+#[test]
+fn tokens_of_another_library_are_accepted() {
+    let lines: Vec<&str> = include_str!("data/pyjwt.txt").lines().collect();
+    let mut algorithms = Vec::new();
+    for part in lines.split_inclusive(|line| line.contains('.')) {
+        let [algorithm, pem @ .., token] = part else { unreachable!() };
+        let key = Key::from_pem(algorithm.parse().unwrap(), &pem.join("\n")).unwrap();
+        let user = check(token, &app_with(vec![key])).unwrap().user;
+        assert_eq!(user.as_str(), "7");
+        algorithms.push(*algorithm);
+    }
+    assert_eq!(algorithms, ["RS256", "PS384", "ES256", "ES384", "EdDSA"]);
+}
+
+fn source(algorithm: Algorithm) -> JwksSource {
+    JwksSource {
+        url: "https://id.example/keys".into(),
+        algorithm,
+        issuer: Some("https://id.example".into()),
+        audience: None,
+        allow_private_address: false,
+    }
+}
+
+/// A key as an identity provider publishes it.
+fn jwk(algorithm: Algorithm, kid: &str) -> Value {
+    let pair = pair_of(algorithm);
+    if algorithm == EdDSA {
+        let base64: String =
+            pair.public_pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let der = STANDARD.decode(base64).unwrap();
+        // What is before the 32 bytes of the key says what they are (RFC 8410, 4).
+        let x = URL_SAFE_NO_PAD.encode(&der[der.len() - 32..]);
+        return json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x });
+    }
+    let mut jwk = Jwk::from_encoding_key(&pair.private, algorithm).unwrap();
+    jwk.common.key_id = Some(kid.into());
+    json!(jwk)
+}
+
+fn read(algorithm: Algorithm, keys: &[Value]) -> Result<Vec<Key>, JwksError> {
+    source(algorithm).read(json!({ "keys": keys }).to_string().as_bytes())
+}
+
+#[test]
+fn keys_of_a_set_verify_tokens_of_their_name() {
+    for algorithm in WITH_PAIRS {
+        let keys = read(algorithm, &[jwk(algorithm, "1")]).unwrap();
+        let app = App { jwks: vec![source(algorithm)], ..app() };
+        let token = |kid: &str, issuer: &str| {
+            let header = format!(r#"{{"alg":"{algorithm:?}","kid":"{kid}"}}"#);
+            let claims = json!({ "sub": "7", "exp": NOW + 60, "iss": issuer }).to_string();
+            let text = sign(&pair_of(algorithm).private, algorithm, &header, &claims);
+            verify(&text, &app, &keys, NOW * 1000)
+        };
+        token("1", "https://id.example").unwrap();
+        assert_eq!(token("2", "https://id.example"), Err(TokenError::UnknownKey));
+        assert_eq!(token("1", "https://other.example"), Err(TokenError::Issuer));
+        let by_secret = verify(&with(json!({})), &app, &keys, NOW * 1000);
+        assert_eq!(by_secret, Err(TokenError::Algorithm));
+    }
+}
+
+#[test]
+fn a_set_is_read_for_one_algorithm_and_the_rest_of_it_is_left_out() {
+    let changed = |name: &str, value: Value| {
+        let mut jwk = jwk(RS256, "1");
+        jwk[name] = value;
+        jwk
+    };
+    let good = jwk(RS256, "1");
+    for other in [
+        json!("text"),
+        json!({}),
+        json!({ "kty": "unheard-of" }),
+        json!({ "kty": "oct", "k": "c2VjcmV0", "alg": "RS256" }),
+        jwk(ES256, "1"),
+        jwk(EdDSA, "1"),
+        changed("alg", json!("PS256")),
+        changed("use", json!("enc")),
+        changed("e", json!("AA")),
+        changed("n", json!("AAAA")),
+        changed("n", json!("not base64!")),
+    ] {
+        assert_eq!(
+            read(RS256, std::slice::from_ref(&other)),
+            Err(JwksError::NoneFits(RS256)),
+            "{other}"
+        );
+        assert_eq!(read(RS256, &[other, good.clone()]).unwrap().len(), 1);
+    }
+    let secret = json!({ "kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0" });
+    assert_eq!(read(HS256, &[secret]), Err(JwksError::NoneFits(HS256)));
+    let curve = json!({ "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA" });
+    assert_eq!(read(ES256, &[curve]), Err(JwksError::NoneFits(ES256)));
+    assert_eq!(read(RS256, &vec![good.clone(); 64]).unwrap().len(), 64);
+    assert_eq!(read(RS256, &vec![good; 65]), Err(JwksError::TooMany(65)));
+    for text in ["", "[]", "{}", r#"{"keys":{}}"#, "<html>"] {
+        assert_eq!(source(RS256).read(text.as_bytes()), Err(JwksError::NotJwks));
     }
 }
 

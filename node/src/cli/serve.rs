@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::cluster::rebirth;
-use crate::config::{LogFormat, LogSection, Source};
+use crate::config::{LogFormat, LogSection};
 use crate::listen::raise_descriptor_limit;
 use crate::node::Node;
 
@@ -66,12 +66,6 @@ impl ConfigCommand {
             Self::Print { .. } => print!("{}", config.to_toml()?),
         }
         Ok(())
-    }
-}
-
-impl ConfigArguments {
-    fn into_source(self) -> Source {
-        Source::new(self.config, self.sets)
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::webhook::guard::{Reach, check_url};
 
 use super::ConfigError;
-use super::jwt_key::JwtKeySection;
+use super::jwt_key::{JwtKeySection, Place};
 
 /// One app.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -148,7 +148,13 @@ impl AppSection {
             return Err(rule(format!("two webhooks have the url {}", twice.url)));
         }
         let webhooks: Result<Vec<_>, _> = self.webhooks.iter().map(WebhookSection::check).collect();
-        let jwt_keys: Result<Vec<_>, _> = self.jwt_keys.iter().map(JwtKeySection::read).collect();
+        let (mut jwt_keys, mut jwks) = (Vec::new(), Vec::new());
+        for section in &self.jwt_keys {
+            match section.read().map_err(&rule)? {
+                Place::Here(key) => jwt_keys.push(key),
+                Place::There(source) => jwks.push(source),
+            }
+        }
         Ok(App {
             id,
             aliases: aliases.map_err(|error| rule(error.to_string()))?,
@@ -162,8 +168,9 @@ impl AppSection {
             origins: origins.map_err(|error| rule(error.to_string()))?,
             channels: self.channels.clone(),
             limits: self.limits.clone(),
-            webhooks: webhooks.map_err(&rule)?,
-            jwt_keys: jwt_keys.map_err(rule)?,
+            webhooks: webhooks.map_err(rule)?,
+            jwt_keys,
+            jwks,
             roles: self.roles.clone(),
         })
     }

@@ -91,7 +91,10 @@ fn keys_of_tokens_are_checked() {
     check_error(&key("kid = \"1\""), &[":5:", "algorithm"]);
     check_error(&from("none", &public), &["handbell.toml:6:", "`none`", "HS256", "EdDSA"]);
     check_error(&from("es256", &public), &[":6:", "`es256`", "ES256"]);
-    check_error(&key("algorithm = \"ES256\""), &["app `a`: jwt_keys: the ES256 key has neither"]);
+    check_error(
+        &key("algorithm = \"ES256\""),
+        &["app `a`: jwt_keys: the ES256 key: `public_key`, `secret`"],
+    );
     check_error(
         &from("ES256", "/nowhere.pem"),
         &["app `a`", "ES256", "/nowhere.pem: No such file"],
@@ -103,8 +106,25 @@ fn keys_of_tokens_are_checked() {
     check_error(&key("algorithm = \"HS256\"\nsecret = \"x\""), &["the HS256 key", "1 bytes", "32"]);
     let long = "0123456789abcdef0123456789abcdef";
     check_error(&key(&format!("algorithm = \"RS256\"\nsecret = \"{long}\"")), &["a `public_key`"]);
-    check_error(&format!("{}secret = \"{long}\"\n", from("ES256", &public)), &["and `secret`"]);
+    check_error(&format!("{}secret = \"{long}\"\n", from("ES256", &public)), &["not several"]);
     check_error(&format!("{}kidd = \"1\"\n", from("ES256", &public)), &[":8:", "mean `kid`?"]);
+
+    let set =
+        |algorithm: &str, url: &str| key(&format!("algorithm = \"{algorithm}\"\njwks = \"{url}\""));
+    check_error(&set("HS256", "https://id.example/keys"), &["never a `jwks`"]);
+    check_error(&set("RS256", "http://id.example/keys"), &["app `a`", "must be https"]);
+    check_error(&set("RS256", "https://10.0.0.1/keys"), &["10.0.0.1", "allow_private_address"]);
+    check_error(&set("RS256", "ftp://id.example/"), &["not an http or https address"]);
+    check_error(
+        &format!("{}kid = \"1\"\n", set("RS256", "https://id.example/")),
+        &["their own `kid`"],
+    );
+
+    let private = format!("{}allow_private_address = true\n", set("RS256", "http://10.0.0.1/keys"));
+    let (_private, source_of_set) = source(&private);
+    let app = source_of_set.load().unwrap().check().unwrap().remove(0);
+    assert_eq!((app.jwt_keys.len(), app.jwks.len()), (0, 1));
+    assert!(!app.takes_tokens_by_secret());
 
     let lines = "kid = \"1\"\nissuer = \"https://id.example\"\naudience = \"handbell\"\n";
     let (_directory, source) = source(&format!("{}{lines}", from("ES256", &public)));

@@ -13,7 +13,7 @@ use proto::visitor::Visitor;
 use proto::wire::Wire;
 use proto::{Refusal, SocketId};
 
-use super::visitors::let_user_in;
+use super::visitors::{Asking, let_user_in};
 use crate::apps::AppEntry;
 use crate::http::error::HttpError;
 use crate::random;
@@ -29,7 +29,7 @@ pub async fn connect(
     State(server): State<Arc<Server>>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, HttpError> {
-    let (entry, visitor) = let_user_in(&server, &request)?;
+    let (entry, visitor) = let_user_in(&server, Asking::of(&request)).await?;
     if server.is_draining() || server.router.channels().is_stopped() {
         return Err(HttpError::unavailable("this node does not serve now; try again"));
     }

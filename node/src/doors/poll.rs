@@ -23,7 +23,7 @@ use proto::wire::Wire;
 use proto::{ChannelKey, ChannelName, Refusal, SocketId};
 use tokio::time::timeout;
 
-use super::visitors::{Parameters, let_user_in};
+use super::visitors::{Asking, Parameters, let_user_in};
 use crate::apps::AppEntry;
 use crate::http::error::HttpError;
 use crate::outbox::{Outbox, Writer};
@@ -43,7 +43,7 @@ pub async fn poll(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Result<Response, HttpError> {
-    let (entry, visitor) = let_user_in(&server, &request)?;
+    let (entry, visitor) = let_user_in(&server, Asking::of(&request)).await?;
     let parameters = Parameters::of(request.uri());
     let cursor = match parameters.get("lastMessageId").filter(|id| !id.is_empty()) {
         Some(id) => Some(Cursor::parse(id).map_err(|e| HttpError::bad_request(e.to_string()))?),

@@ -14,7 +14,7 @@ use proto::{ChannelKey, Refusal};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::visitors::{Parameters, let_user_in};
+use super::visitors::{Asking, Parameters, let_user_in};
 use crate::http::channels::Answer;
 use crate::http::error::HttpError;
 use crate::http::{JSON, read_body};
@@ -42,7 +42,7 @@ pub async fn publish(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Result<Answer, HttpError> {
-    let (entry, visitor) = let_user_in(&server, &request)?;
+    let (entry, visitor) = let_user_in(&server, Asking::of(&request)).await?;
     let body = read_body(request.into_body(), entry.app.limits.request_bytes).await?;
     let body: Body_ = serde_json::from_slice(&body)
         .map_err(|error| HttpError::bad_request(format!("the body cannot be read: {error}")))?;
@@ -73,7 +73,7 @@ pub async fn presence(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Result<Answer, HttpError> {
-    let (entry, visitor) = let_user_in(&server, &request)?;
+    let (entry, visitor) = let_user_in(&server, Asking::of(&request)).await?;
     let parameters = Parameters::of(request.uri());
     let name = parameters.get("channel").unwrap_or_default();
     let (channel, _) = visitor.subscribe(&entry.app, name).map_err(HttpError::of_visitor)?;

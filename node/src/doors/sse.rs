@@ -17,7 +17,7 @@ use proto::wire::Wire;
 use proto::{App, Refusal, SocketId};
 
 use super::head;
-use super::visitors::{Parameters, let_in};
+use super::visitors::{Asking, Parameters, let_in};
 use crate::apps::AppEntry;
 use crate::http::error::HttpError;
 use crate::listen::Takeover;
@@ -38,7 +38,7 @@ pub async fn connect(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Result<Response<Body>, HttpError> {
-    let (entry, visitor) = let_in(&server, &request)?;
+    let (entry, visitor) = let_in(&server, Asking::of(&request)).await?;
     if server.is_draining() || server.router.channels().is_stopped() {
         return Err(HttpError::unavailable("this node does not serve now; try again"));
     }

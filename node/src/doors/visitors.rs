@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::{HeaderMap, Request, StatusCode, Uri};
 use proto::Refusal;
-use proto::token::{claimed_app, strip_bearer, verify};
+use proto::token::{claimed_app, strip_bearer};
 use proto::visitor::Visitor;
 
 use crate::apps::AppEntry;
@@ -37,21 +37,37 @@ impl Parameters {
     }
 }
 
+/// What a request shows of who makes it.
+#[derive(Debug)]
+pub struct Asking<'a> {
+    headers: &'a HeaderMap,
+    parameters: Parameters,
+    is_tls: bool,
+}
+
+impl<'a> Asking<'a> {
+    /// Looks at a request.
+    #[must_use]
+    pub fn of<B>(request: &'a Request<B>) -> Self {
+        let is_tls = request.extensions().get::<Peer>().is_some_and(|peer| peer.is_tls);
+        Self { headers: request.headers(), parameters: Parameters::of(request.uri()), is_tls }
+    }
+}
+
 /// Finds out who makes a request. Without a token it is anyone.
 ///
 /// # Errors
 /// 401 for a token that is not in order, 403 for a page of another origin, and what is wrong with the
 /// app.
-pub fn let_in<B>(
+pub async fn let_in(
     server: &Server,
-    request: &Request<B>,
+    asking: Asking<'_>,
 ) -> Result<(Arc<AppEntry>, Visitor), HttpError> {
-    let parameters = Parameters::of(request.uri());
-    let token = token(request.headers(), &parameters)?;
+    let Asking { headers, parameters, is_tls } = asking;
+    let token = token(headers, &parameters)?;
     let entry = app_of(server, token, &parameters)?;
     let app = &entry.app;
-    let origin = request.headers().get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
-    let is_tls = request.extensions().get::<Peer>().is_some_and(|peer| peer.is_tls);
+    let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
     if !app.enabled {
         return Err(Refusal::Disabled { feature: "this app", setting: "enabled" }.into());
     }
@@ -66,7 +82,7 @@ pub fn let_in<B>(
     let Some(token) = token else {
         return Ok((entry, Visitor::anyone()));
     };
-    let verified = verify(token, app, server.clock.now().unix_ms).map_err(|error| {
+    let verified = entry.verify_token(token).await.map_err(|error| {
         entry.metrics.auth_failed("token");
         HttpError::unauthorized(format!("Authentication failed: {error}"))
     })?;
@@ -77,11 +93,11 @@ pub fn let_in<B>(
 ///
 /// # Errors
 /// As [`let_in`], and 401 without a token.
-pub fn let_user_in<B>(
+pub async fn let_user_in(
     server: &Server,
-    request: &Request<B>,
+    asking: Asking<'_>,
 ) -> Result<(Arc<AppEntry>, Visitor), HttpError> {
-    let (entry, visitor) = let_in(server, request)?;
+    let (entry, visitor) = let_in(server, asking).await?;
     match visitor.user() {
         Some(_) => Ok((entry, visitor)),
         None => Err(HttpError::unauthorized(

@@ -1,25 +1,19 @@
 //! One attempt to deliver a webhook: a POST that resolves names once, connects only to addresses it
 //! may reach, follows no redirect, and waits four seconds at most.
 
-use std::time::Duration;
-
-use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONTENT_TYPE, USER_AGENT};
 use hyper::{Request, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use proto::App;
 use proto::app::Webhook;
 use proto::http::webhook::signature;
 use tokio::time::timeout;
 
-use super::guard::{GuardedResolver, Reach, UrlError, check_url};
+use crate::outbound::{ATTEMPT, Http, chain, http};
 
-/// How long one attempt may take: Pusher waits as long.
-const ATTEMPT: Duration = Duration::from_secs(4);
+use super::guard::{Reach, UrlError, check_url};
+
 /// Bytes of an answer that are read, so that the connection can be used again.
 const ANSWER_BYTES_MAX: usize = 65_536;
 
@@ -38,24 +32,12 @@ pub(super) enum DeliveryError {
     Connection(#[from] legacy::Error),
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 impl DeliveryError {
     /// Whether the same request could succeed later.
     pub(super) const fn is_worth_retrying(&self) -> bool {
         !matches!(self, Self::Url(_) | Self::Request(_))
     }
 }
-
-type Http = legacy::Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>;
 
 /// The HTTP clients: one that may only reach global addresses, one that may reach any.
 #[derive(Clone, Debug)]
@@ -101,15 +83,4 @@ impl Client {
         let _ = timeout(ATTEMPT, content).await;
         if status.is_success() { Ok(()) } else { Err(DeliveryError::Status(status)) }
     }
-}
-
-fn http(reach: Reach) -> Http {
-    let mut connector = HttpConnector::new_with_resolver(GuardedResolver(reach));
-    connector.enforce_http(false);
-    connector.set_connect_timeout(Some(ATTEMPT));
-    let https = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1();
-    legacy::Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(Duration::from_secs(30))
-        .pool_timer(TokioTimer::new())
-        .build(https.wrap_connector(connector))
 }

@@ -9,6 +9,7 @@ use crate::http::webhook::Kind;
 use crate::name::AppId;
 use crate::origin::OriginPattern;
 use crate::token::Key;
+use crate::token::jwks::JwksSource;
 
 use super::{App, Secret, Webhook};
 
@@ -40,6 +41,7 @@ fn describe(app: &App) -> String {
         limits,
         webhooks,
         jwt_keys,
+        jwks,
         roles,
     } = app;
     json!({
@@ -57,6 +59,7 @@ fn describe(app: &App) -> String {
         "limits": limits,
         "webhooks": sorted(webhooks.iter().map(describe_webhook)),
         "jwt_keys": sorted(jwt_keys.iter().map(Key::describe)),
+        "jwks": sorted(jwks.iter().map(describe_jwks)),
         "roles": roles,
     })
     .to_string()
@@ -76,6 +79,11 @@ fn describe_webhook(webhook: &Webhook) -> String {
         "allow_private_address": allow_private_address,
     })
     .to_string()
+}
+
+fn describe_jwks(source: &JwksSource) -> String {
+    let JwksSource { url, algorithm, issuer, audience, allow_private_address } = source;
+    json!([url, algorithm, issuer, audience, allow_private_address]).to_string()
 }
 
 fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
@@ -110,6 +118,16 @@ mod tests {
         Key::from_secret(Algorithm::HS256, &Secret::new(c.to_string().repeat(32))).unwrap()
     }
 
+    fn jwks() -> JwksSource {
+        JwksSource {
+            url: "https://id.example/keys".into(),
+            algorithm: Algorithm::RS256,
+            issuer: None,
+            audience: None,
+            allow_private_address: false,
+        }
+    }
+
     #[test]
     fn the_order_of_what_has_none_does_not_count() {
         let (mut one, other) = (app("1"), app("2"));
@@ -119,13 +137,13 @@ mod tests {
         one.webhooks[0].headers.reverse();
         assert_eq!(of_apps([&one, &other]), digest);
         // Golden: nodes of different builds must agree.
-        assert_eq!(format!("{digest:016x}"), "f3ee8234bfbc32fe");
+        assert_eq!(format!("{digest:016x}"), "5d986c3f70c68ed2");
     }
 
     #[test]
     fn whatever_else_differs_counts() {
         type Change = fn(&mut App);
-        let changes: [Change; 13] = [
+        let changes: [Change; 14] = [
             |app| app.key = "other".into(),
             |app| app.aliases = vec![AppId::parse("9").unwrap()],
             |app| app.secrets = vec![Secret::new("new"), Secret::new("secret")],
@@ -141,6 +159,7 @@ mod tests {
                 app.jwt_keys = vec![jwt_key('a')];
                 app.jwt_keys[0].kid = Some("1".into());
             },
+            |app| app.jwks = vec![jwks()],
             |app| app.roles = serde_json::from_str(r#"{"user":[]}"#).unwrap(),
         ];
         let mut digests = vec![of_apps([]), of_apps([&app("1")]), of_apps([&app("1"), &app("2")])];

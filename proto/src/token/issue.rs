@@ -7,7 +7,7 @@ use crate::app::Secret;
 
 /// What a token shall say. See `docs/doors/tokens.md` for the meaning of the claims.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Claims<'a> {
+pub struct Grant<'a> {
     /// Who.
     pub sub: &'a str,
     /// Until when, in seconds since 1970.
@@ -25,7 +25,7 @@ pub struct Claims<'a> {
 
 /// Signs a token with an app's secret, by HS256.
 #[must_use]
-pub fn issue(secret: &Secret, claims: &Claims<'_>) -> String {
+pub fn issue(secret: &Secret, grant: &Grant<'_>) -> String {
     let key = EncodingKey::from_secret(secret.expose().as_bytes());
-    encode(&Header::default(), claims, &key).expect("HS256 signs whatever can be written as JSON")
+    encode(&Header::default(), grant, &key).expect("HS256 signs whatever can be written as JSON")
 }

@@ -3,9 +3,10 @@
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
-    RSA_PKCS1_2048_8192_SHA256, RsaParameters, VerificationAlgorithm,
+    RSA_PKCS1_2048_8192_SHA256, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
 };
-use jsonwebtoken::{AlgorithmFamily, DecodingKey, crypto};
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{AlgorithmFamily, DecodingKey, DecodingKeyKind, crypto};
 use sha2::{Digest, Sha256};
 
 use crate::app::Secret;
@@ -108,6 +109,29 @@ impl Key {
         Ok(Self::new(algorithm, decoding))
     }
 
+    /// A public key of a set.
+    ///
+    /// # Errors
+    /// [`KeyError::NeedsSecret`], or why it is not a key for the algorithm.
+    pub(super) fn from_jwk(algorithm: Algorithm, jwk: &Jwk) -> Result<Self, KeyError> {
+        if algorithm.family() == AlgorithmFamily::Hmac {
+            return Err(KeyError::NeedsSecret);
+        }
+        let wrong = KeyError::WrongKind(needs(algorithm));
+        let decoding = DecodingKey::from_jwk(jwk).map_err(|_| wrong.clone())?;
+        let decoding = match decoding.kind() {
+            DecodingKeyKind::RsaModulusExponent { n, e } => {
+                rsa_of_components(n, e).ok_or_else(|| wrong.clone())?
+            }
+            DecodingKeyKind::SecretOrDer(_) => decoding,
+        };
+        if decoding.family() != algorithm.family() {
+            return Err(wrong);
+        }
+        check_public(algorithm, decoding.as_bytes())?;
+        Ok(Self::new(algorithm, decoding))
+    }
+
     fn new(algorithm: Algorithm, decoding: DecodingKey) -> Self {
         let fingerprint = Sha256::digest(decoding.as_bytes()).into();
         Self { algorithm, decoding, fingerprint, kid: None, issuer: None, audience: None }
@@ -158,6 +182,13 @@ impl std::fmt::Debug for Key {
             .field("kid", kid)
             .finish_non_exhaustive()
     }
+}
+
+fn rsa_of_components(n: &[u8], e: &[u8]) -> Option<DecodingKey> {
+    let parsed = RsaPublicKeyComponents { n, e };
+    let parsed = parsed.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()?;
+    let key = aws_lc_rs::rsa::PublicKey::from_der(parsed.as_ref()).ok()?;
+    Some(DecodingKey::from_rsa_der(key.as_ref()))
 }
 
 /// Looks at a public key now, because a damaged one would be found out only by refusing each token.
