@@ -1,0 +1,1 @@
+//! Socket.IO, protocol 5, over Engine.IO's messages.
