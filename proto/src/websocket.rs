@@ -138,12 +138,8 @@ mod tests {
             ];
             let read = encoded.concat();
             let read: Vec<_> = frames(&read).collect();
-            let expected = [
-                Frame::Text(&text),
-                Frame::Binary(text.as_bytes()),
-                Frame::Ping,
-                Frame::Close,
-            ];
+            let expected =
+                [Frame::Text(&text), Frame::Binary(text.as_bytes()), Frame::Ping, Frame::Close];
             assert_eq!(read, expected);
         }
         assert_eq!(frames(&text_frame("cut")[..4]).count(), 0);

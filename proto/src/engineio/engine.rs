@@ -286,12 +286,7 @@ impl Engine {
         Ok(())
     }
 
-    fn posted(
-        &mut self,
-        body: &[u8],
-        now: Now,
-        actions: &mut Vec<Action>,
-    ) -> Result<(), Refusal> {
+    fn posted(&mut self, body: &[u8], now: Now, actions: &mut Vec<Action>) -> Result<(), Refusal> {
         self.is_posted = false;
         let outcome = packets(body, self.packets_max).and_then(|packets| {
             packets.into_iter().try_for_each(|packet| self.receive(packet, now, actions))
