@@ -14,7 +14,7 @@ use crate::websocket;
 
 mod auth;
 mod channels;
-mod cors;
+pub mod cors;
 pub mod error;
 mod events;
 mod outermost;

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod engineio;
 pub mod http;
 pub mod listen;
 pub mod metrics;

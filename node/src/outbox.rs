@@ -34,6 +34,8 @@ pub enum Writer {
     Plain(OwnedWriteHalf),
     /// TLS: only the connection's task writes.
     Tls(WriteHalf<TlsStream<TcpStream>>),
+    /// None: frames wait until a request comes and takes them.
+    Held,
 }
 
 /// The bounded send queue of one connection.
@@ -200,6 +202,41 @@ impl Outbox {
         state.poll_write(context)
     }
 
+    /// For a connection without a socket: ready when frames wait.
+    pub fn poll_held(&self, context: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        state.remember_waker(context);
+        match state.frames.is_empty() {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    }
+
+    /// Takes everything that waits.
+    #[must_use]
+    pub fn take(&self) -> VecDeque<Bytes> {
+        let mut state = self.lock();
+        state.bytes = 0;
+        std::mem::take(&mut state.frames)
+    }
+
+    /// Gives the socket to the outbox of a connection that had none. What waits here leaves first.
+    pub fn hand_over(&self, heir: &Self) {
+        let (writer, mut frames) = {
+            let mut state = self.lock();
+            state.is_closing = true;
+            state.bytes = 0;
+            (std::mem::replace(&mut state.writer, Writer::Held), std::mem::take(&mut state.frames))
+        };
+        let mut state = heir.lock();
+        state.writer = writer;
+        state.bytes += frames.iter().map(Bytes::len).sum::<usize>();
+        frames.append(&mut state.frames);
+        state.frames = frames;
+        state.write_now();
+        state.wake();
+    }
+
     fn is_full(&self, state: &State, more: usize) -> bool {
         state.frames.len() >= self.frames_max || state.bytes + more > self.bytes_max
     }
@@ -301,7 +338,8 @@ impl State {
             }
             let Self { writer, frames, bytes, .. } = self;
             match writer {
-                Writer::Plain(_) if frames.is_empty() => return Poll::Ready(Ok(())),
+                Writer::Plain(_) | Writer::Held if frames.is_empty() => return Poll::Ready(Ok(())),
+                Writer::Held => return Poll::Pending,
                 Writer::Plain(socket) => {
                     std::task::ready!(socket.as_ref().poll_write_ready(context))?;
                 }

@@ -23,7 +23,7 @@ pub(super) async fn run(
 ) -> Response<Body> {
     let began = Instant::now();
     let route = Route::of(request.uri().path());
-    let asked = Asked::of(&server, &request);
+    let asked = Asked::new(&request, |origin| allows(&server, request.uri().path(), origin));
     let mut response = match asked.preflight() {
         Some(answer) => answer,
         None => next.run(request).await,
@@ -35,4 +35,11 @@ pub(super) async fn run(
         server.http_metrics.count(route, code, seconds);
     }
     response
+}
+
+/// Whether pages of an origin may use the HTTP API of the app that the path names.
+fn allows(server: &Server, path: &str, origin: &str) -> bool {
+    let id = path.strip_prefix("/apps/").and_then(|rest| rest.split('/').next());
+    let entry = id.and_then(|id| server.apps.by_id(id));
+    entry.is_some_and(|entry| entry.app.allows_origin(Some(origin)))
 }
