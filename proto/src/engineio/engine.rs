@@ -76,7 +76,7 @@ enum Beat {
 }
 
 /// What happens to a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input<'a> {
     /// A GET came and waits.
     Poll,

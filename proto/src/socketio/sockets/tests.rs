@@ -38,7 +38,7 @@ impl Script {
 
     /// The connection is closed for this, and its one socket with it.
     #[track_caller]
-    fn is_closed_by(mut self, input: Input<'_>, left: &[Action]) {
+    fn closed_by(mut self, input: Input<'_>, left: &[Action]) {
         let close = Action::Close(Closed::Malformed);
         self.takes(input, &[left, &[close]].concat());
         self.takes(Input::Text("0"), &[]);
@@ -93,21 +93,21 @@ fn an_unknown_namespace_is_refused_and_the_connection_stays() {
 #[test]
 fn nothing_may_come_before_the_connect() {
     for text in ["1", r#"2["a"]"#, "31[]", r#"4{"message":""}"#, "abc", r#"2/random,["a"]"#] {
-        Script::opened().is_closed_by(Input::Text(text), &[]);
+        Script::opened().closed_by(Input::Text(text), &[]);
     }
-    Script::opened().is_closed_by(Input::Binary(b"a"), &[]);
+    Script::opened().closed_by(Input::Binary(b"a"), &[]);
     let mut script = Script::opened();
     script.takes(Input::Text("0"), &[asked("/", "{}")]);
-    script.is_closed_by(Input::Text(r#"2["a"]"#), &[left("/")]);
+    script.closed_by(Input::Text(r#"2["a"]"#), &[left("/")]);
 }
 
 #[test]
 fn what_is_malformed_or_out_of_place_closes_the_connection() {
     for text in ["abc", "2{}", r#"2abc["a"]"#, "0", r#"2["connect"]"#, r#"4{"message":""}"#] {
-        Script::connected().is_closed_by(Input::Text(text), &[left("/")]);
+        Script::connected().closed_by(Input::Text(text), &[left("/")]);
     }
     let other = r#"2/custom,["a"]"#;
-    Script::connected().is_closed_by(Input::Text(other), &[left("/")]);
+    Script::connected().closed_by(Input::Text(other), &[left("/")]);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_binary_event_waits_for_its_attachments() {
     let text = sent(&format!("62-7{json}"));
     let parts = [text, Action::SendBinary(vec![1, 2]), Action::SendBinary(vec![])];
     script.takes(Input::Ack { namespace: "/", id: 7, arguments }, &parts);
-    script.is_closed_by(Input::Binary(&[]), &[left("/")]);
+    script.closed_by(Input::Binary(&[]), &[left("/")]);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn attachments_that_are_too_large_or_interrupted_close_the_connection() {
         let mut script = Script::connected();
         script.takes(Input::Text(text), &[]);
         script.takes(Input::Binary(&[0; 5]), &[]);
-        script.is_closed_by(second, &[left("/")]);
+        script.closed_by(second, &[left("/")]);
     }
 }
 
