@@ -3,7 +3,8 @@
 //!
 //! `/engine.io/` sends every message back. `/socket.io/` has the namespaces `/` and `/custom`, says
 //! `auth` to who connects, and answers `message`, `message-with-ack` and `leave-me`. A token `bad`
-//! is not let in.
+//! is not let in. Who says `"recovery":true` in its auth, or comes back, can come back again; `lose`
+//! loses an answer together with the connection.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -20,9 +21,11 @@ use handbell::engineio::{Link, Sessions, Terms, serve};
 use handbell::{listen, random};
 use proto::app::Secret;
 use proto::engineio::{Message, Timing};
-use proto::socketio::{self, Action, Arguments, Input, Sockets};
+use proto::socketio::{
+    self, Accepted, Action, Arguments, Away, Input, Keeping, Resumable, Resume, Sockets,
+};
 use proto::{App, AppId};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 struct Fixture {
@@ -30,14 +33,23 @@ struct Fixture {
     app: App,
     timing: Timing,
     sessions: Sessions,
+    away: mpsc::Sender<Ask>,
+}
+
+/// What is asked of the keeper of sockets that may come back.
+enum Ask {
+    Keep(Box<Resumable>),
+    Resume(Resume, oneshot::Sender<Option<Resumable>>),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
     let listener = listen::bind(address.parse()?)?;
+    let (clock, (away, asks)) = (Clock::start(), mpsc::channel(64));
+    tokio::spawn(keep(asks, clock));
     let fixture = Fixture {
-        clock: Clock::start(),
+        clock,
         app: App::new(AppId::parse("fixture")?, "key", Secret::new("secret")),
         timing: Timing {
             ping_interval: Duration::from_millis(300),
@@ -45,6 +57,7 @@ async fn main() -> anyhow::Result<()> {
             ..Timing::default()
         },
         sessions: Sessions::default(),
+        away,
     };
     let routes = Router::new()
         .route("/engine.io/", any(engine))
@@ -61,8 +74,20 @@ async fn engine(State(fixture): State<Arc<Fixture>>, request: Request<Body>) -> 
 }
 
 async fn sockets(State(fixture): State<Arc<Fixture>>, request: Request<Body>) -> Response<Body> {
-    let clock = fixture.clock;
-    serve(&fixture.sessions, &fixture.terms(), request, move |link| converse(link, clock)).await
+    let (clock, away) = (fixture.clock, fixture.away.clone());
+    let start = move |link| Conversation::new(link, clock, away).run();
+    serve(&fixture.sessions, &fixture.terms(), request, start).await
+}
+
+async fn keep(mut asks: mpsc::Receiver<Ask>, clock: Clock) {
+    let mut away = Away::new(Keeping::default());
+    while let Some(ask) = asks.recv().await {
+        match ask {
+            Ask::Keep(socket) => away.keep(*socket, clock.now()),
+            // Who asked may have gone meanwhile.
+            Ask::Resume(resume, reply) => drop(reply.send(away.resume(&resume, clock.now()))),
+        }
+    }
 }
 
 impl Fixture {
@@ -91,58 +116,129 @@ async fn echo(mut link: Link) {
     link.part().await;
 }
 
-async fn converse(mut link: Link, clock: Clock) {
-    let terms = socketio::Terms { namespaces: &["/", "/custom"], ..socketio::Terms::default() };
-    let mut sockets = Sockets::new(terms, clock.now());
-    loop {
-        let mut actions = Vec::new();
-        let deadline = sockets.deadline().map(|deadline| clock.instant(deadline));
-        let message = tokio::select! {
-            message = next(&mut link) => Some(message),
-            () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)), if deadline.is_some() => None,
-        };
-        let input = match &message {
-            Some(Some(Message::Text(text))) => Input::Text(text),
-            Some(Some(Message::Binary(bytes))) => Input::Binary(bytes),
-            Some(None) => break,
-            None => Input::Timer,
-        };
-        sockets.apply(input, clock.now(), &mut actions);
-        if !carry_out(&mut link, &mut sockets, actions, clock) {
-            break;
-        }
-    }
-    link.part().await;
+struct Conversation {
+    link: Link,
+    sockets: Sockets,
+    clock: Clock,
+    away: mpsc::Sender<Ask>,
 }
 
-/// Does what the machine wants, which may make it want more. False if the connection is to close.
-fn carry_out(link: &mut Link, sockets: &mut Sockets, actions: Vec<Action>, clock: Clock) -> bool {
-    let mut actions = VecDeque::from(actions);
-    while let Some(action) = actions.pop_front() {
-        let (sid, mut more) = (random::hex(20), Vec::new());
-        let mut tell = |input| sockets.apply(input, clock.now(), &mut more);
-        match action {
-            Action::Send(text) => link.send_text(&text),
-            Action::SendBinary(bytes) => link.send_binary(&bytes),
-            Action::Asked { namespace, auth } if auth.contains(r#""token":"bad""#) => {
-                tell(Input::Reject { namespace, message: "Authentication failed" });
-            }
-            Action::Asked { namespace, auth } => {
-                link.trust();
-                tell(Input::Accept { namespace, sid: &sid });
-                let arguments = Arguments::of(format!("[{auth}]"));
-                tell(Input::Emit { namespace, name: "auth", arguments });
-            }
-            Action::Event { namespace, name, arguments, ack } => match (name.as_str(), ack) {
-                ("message", _) => tell(Input::Emit { namespace, name: "message-back", arguments }),
-                ("message-with-ack", Some(id)) => tell(Input::Ack { namespace, id, arguments }),
-                ("leave-me", _) => tell(Input::Disconnect { namespace }),
-                _ => {}
-            },
-            Action::Acked { .. } | Action::Left { .. } => {}
-            Action::Close(_) => return false,
-        }
-        actions.extend(more);
+impl Conversation {
+    fn new(link: Link, clock: Clock, away: mpsc::Sender<Ask>) -> Self {
+        let terms = socketio::Terms { namespaces: &["/", "/custom"], ..socketio::Terms::default() };
+        Self { link, sockets: Sockets::new(terms, clock.now()), clock, away }
     }
-    true
+
+    async fn run(mut self) {
+        while let Some(actions) = self.step().await {
+            if !self.carry_out(actions).await {
+                break;
+            }
+        }
+        let lost = self.tell(Input::Lost);
+        self.carry_out(lost).await;
+        self.link.part().await;
+    }
+
+    /// Waits for one thing to happen. None if the session is over.
+    async fn step(&mut self) -> Option<Vec<Action>> {
+        let timer = async |deadline| match deadline {
+            Some(deadline) => sleep_until(self.clock.instant(deadline)).await,
+            None => std::future::pending().await,
+        };
+        let message = tokio::select! {
+            message = next(&mut self.link) => Some(message?),
+            () = timer(self.sockets.deadline()) => None,
+        };
+        Some(match &message {
+            Some(Message::Text(text)) => self.tell(Input::Text(text)),
+            Some(Message::Binary(bytes)) => self.tell(Input::Binary(bytes)),
+            None => self.tell(Input::Timer),
+        })
+    }
+
+    fn tell(&mut self, input: Input<'_>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.sockets.apply(input, self.clock.now(), &mut actions);
+        actions
+    }
+
+    /// Does what the machine wants, which may make it want more. False if the connection is to close.
+    async fn carry_out(&mut self, actions: Vec<Action>) -> bool {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            let more = match action {
+                Action::Send(text) => {
+                    self.link.send_text(&text);
+                    Vec::new()
+                }
+                Action::SendBinary(bytes) => {
+                    self.link.send_binary(&bytes);
+                    Vec::new()
+                }
+                Action::Asked { namespace, auth } => self.asked(namespace, &auth).await,
+                Action::Event { namespace, name, arguments, .. } if name == "lose" => {
+                    // It is kept, and not sent.
+                    self.tell(Input::Emit { namespace, name: "lost", arguments });
+                    return false;
+                }
+                Action::Event { namespace, name, arguments, ack } => {
+                    self.event(namespace, &name, arguments, ack)
+                }
+                Action::Left { resumable: Some(socket), .. } => {
+                    // The keeper lives as long as the process.
+                    let _ = self.away.send(Ask::Keep(socket)).await;
+                    Vec::new()
+                }
+                Action::Acked { .. } | Action::Left { .. } => Vec::new(),
+                Action::Close(_) => return false,
+            };
+            actions.extend(more);
+        }
+        true
+    }
+
+    async fn asked(&mut self, namespace: &'static str, auth: &str) -> Vec<Action> {
+        if auth.contains(r#""token":"bad""#) {
+            return self.tell(Input::Reject { namespace, message: "Authentication failed" });
+        }
+        self.link.trust();
+        let (sid, pid) = (random::hex(20), random::hex(32));
+        let socket = match resume(&self.away, auth).await {
+            Some(socket) => return self.accept(namespace, Accepted::Resumable(Box::new(socket))),
+            None if auth.contains(r#""recovery":true"#) => {
+                Accepted::Resumable(Box::new(Resumable::new(sid, pid, Keeping::default())))
+            }
+            None => Accepted::Passing(&sid),
+        };
+        let mut actions = self.accept(namespace, socket);
+        let arguments = Arguments::of(format!("[{auth}]"));
+        actions.extend(self.tell(Input::Emit { namespace, name: "auth", arguments }));
+        actions
+    }
+
+    fn accept(&mut self, namespace: &'static str, socket: Accepted<'_>) -> Vec<Action> {
+        self.tell(Input::Accept { namespace, socket })
+    }
+
+    fn event(
+        &mut self,
+        namespace: &'static str,
+        name: &str,
+        arguments: Arguments,
+        ack: Option<u64>,
+    ) -> Vec<Action> {
+        match (name, ack) {
+            ("message", _) => self.tell(Input::Emit { namespace, name: "message-back", arguments }),
+            ("message-with-ack", Some(id)) => self.tell(Input::Ack { namespace, id, arguments }),
+            ("leave-me", _) => self.tell(Input::Disconnect { namespace }),
+            _ => Vec::new(),
+        }
+    }
+}
+
+async fn resume(away: &mpsc::Sender<Ask>, auth: &str) -> Option<Resumable> {
+    let (reply, answer) = oneshot::channel();
+    away.send(Ask::Resume(Resume::of(auth)?, reply)).await.ok()?;
+    answer.await.ok()?
 }

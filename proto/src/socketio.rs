@@ -8,8 +8,10 @@
 
 mod arguments;
 mod packet;
+mod recovery;
 mod sockets;
 
 pub use arguments::Arguments;
 pub use packet::{ATTACHMENTS_MAX, Body, Malformed, Packet, RESERVED, Typed};
-pub use sockets::{Action, Closed, Input, Sockets, Terms};
+pub use recovery::{Away, Keeping, Resumable, Resume};
+pub use sockets::{Accepted, Action, Closed, Input, Sockets, Terms};

@@ -19,6 +19,8 @@ async function connect(options, namespace = "/") {
   return { socket, auth: (await auth)[0] };
 }
 
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
 async function closed(socket) {
   socket.close();
   assert.equal(socket.connected, false);
@@ -57,7 +59,7 @@ for (const [way, options] of Object.entries(ways)) {
     );
     for (let n = 0; n < 500; n++) {
       socket.emit("message", n);
-      if (n % 50 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+      if (n % 50 === 0) await pause(1);
     }
     await all;
     assert.deepEqual(got, Array.from({ length: 500 }, (_, n) => n));
@@ -96,13 +98,15 @@ for (const [way, options] of Object.entries(ways)) {
 
   test(`${way}: a connection lives longer than its heartbeat`, async () => {
     const { socket } = await connect(options);
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await pause(1500);
     assert.equal(socket.connected, true);
     await closed(socket);
   });
 }
 
-test("a polling client upgrades while events flow, and loses none", async () => {
+// Sends an event every millisecond until there were some on each transport. Returns false if the
+// upgrade was over before the first.
+async function upgradesWhileEventsFlow() {
   const socket = io(url, { reconnection: false, forceNew: true });
   const [got, names] = [[], new Set()];
   socket.on("message-back", (n) => got.push(n));
@@ -114,10 +118,48 @@ test("a polling client upgrades while events flow, and loses none", async () => 
   await once(socket, "connect");
   send();
   const timer = setInterval(send, 1);
-  while (!names.has("websocket") || sent < 200) await new Promise((resolve) => setTimeout(resolve, 5));
+  while (!names.has("websocket") || sent < 100) await pause(5);
   clearInterval(timer);
-  while (got.length < sent) await new Promise((resolve) => setTimeout(resolve, 10));
+  while (got.length < sent) await pause(5);
   assert.deepEqual(got, Array.from({ length: sent }, (_, n) => n));
-  assert.ok(names.has("polling"), "it began with polling");
   await closed(socket);
+  return names.has("polling");
+}
+
+test("a polling client upgrades while events flow, and loses none", async () => {
+  let seen = 0;
+  for (let tries = 0; tries < 30; tries++) seen += await upgradesWhileEventsFlow();
+  assert.ok(seen > 0, "no upgrade was seen");
 });
+
+for (const [way, options] of Object.entries(ways)) {
+  const lost = { ...options, forceNew: true, auth: { recovery: true }, reconnectionDelay: 20 };
+
+  test(`${way}: a connection that is lost is recovered, with what was sent meanwhile`, async () => {
+    const socket = io(url, lost);
+    await once(socket, "auth");
+    assert.equal(socket.recovered, false);
+    const id = socket.id;
+    for (const n of [1, 2, 3]) {
+      const [got] = await Promise.all([once(socket, "lost"), once(socket, "disconnect"), socket.emit("lose", n, Buffer.from([n]))]);
+      assert.deepEqual(got.slice(0, 2), [n, Buffer.from([n])]);
+      assert.equal(got.length, 3, "the offset is the last argument");
+      assert.deepEqual([socket.connected, socket.recovered, socket.id], [true, true, id]);
+    }
+    const back = once(socket, "message-back");
+    socket.emit("message", "on");
+    assert.equal((await back)[0], "on");
+    await closed(socket);
+  });
+
+  test(`${way}: a client that left by itself is a new one`, async () => {
+    const socket = io(url, lost);
+    await once(socket, "auth");
+    const id = socket.id;
+    socket.disconnect().connect();
+    await once(socket, "auth");
+    assert.equal(socket.recovered, false);
+    assert.notEqual(socket.id, id);
+    await closed(socket);
+  });
+}

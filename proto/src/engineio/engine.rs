@@ -10,40 +10,13 @@
 //! What the server sends waits in the connection's outbox, which is bounded; here is decided when a
 //! GET takes it along. A GET that only has to end is answered with a noop and takes nothing.
 
-use std::time::Duration;
-
-use serde::Serialize;
-
 use crate::time::{Moment, Now};
 
+use super::beat::Beat;
+use super::handshake::{Timing, greeting};
 use super::packet::{Malformed, Packet};
 use super::payload::{PACKETS_MAX, PACKETS_MAX_UNTRUSTED, packets};
 use super::refusal::Refusal;
-
-/// What clients are told of time and size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// From the opening, or a pong, to the next ping.
-    pub ping_interval: Duration,
-    /// How long a client may take to answer a ping.
-    pub ping_timeout: Duration,
-    /// How long a client may take to change its transport.
-    pub upgrade_timeout: Duration,
-    /// Bytes of one body or one WebSocket message from a client.
-    pub max_payload: usize,
-}
-
-/// As the JavaScript server.
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            ping_interval: Duration::from_secs(25),
-            ping_timeout: Duration::from_secs(20),
-            upgrade_timeout: Duration::from_secs(10),
-            max_payload: 1_000_000,
-        }
-    }
-}
 
 /// The state of one session.
 #[derive(Debug)]
@@ -65,14 +38,6 @@ enum Stage {
     Probing { until: Moment, is_probed: bool },
     WebSocket,
     Ended,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Beat {
-    /// When to ping.
-    Ping(Moment),
-    /// Until when the pong must come.
-    Pong(Moment),
 }
 
 /// What happens to a session.
@@ -152,16 +117,6 @@ pub enum Ended {
     Malformed,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Handshake<'a> {
-    sid: &'a str,
-    upgrades: &'a [&'a str],
-    ping_interval: u64,
-    ping_timeout: u64,
-    max_payload: usize,
-}
-
 impl Engine {
     /// A session that begins with a GET.
     #[must_use]
@@ -176,28 +131,16 @@ impl Engine {
     }
 
     fn new(timing: Timing, stage: Stage, now: Now) -> Self {
-        let beat = Beat::Ping(now.moment + timing.ping_interval);
+        let beat = Beat::heard(&timing, now);
         let packets_max = PACKETS_MAX_UNTRUSTED;
         Self { timing, stage, beat, is_polled: false, is_posted: false, packets_max }
     }
 
     /// The greeting, in text form: the first thing that a client is sent.
-    ///
-    /// # Panics
-    /// Never: numbers and text can be JSON.
     #[must_use]
     pub fn greeting(&self, sid: &str) -> String {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let upgrades: &[_] = if self.stage == Stage::Polling { &["websocket"] } else { &[] };
-        let handshake = Handshake {
-            sid,
-            upgrades,
-            ping_interval: millis(self.timing.ping_interval),
-            ping_timeout: millis(self.timing.ping_timeout),
-            max_payload: self.timing.max_payload,
-        };
-        let json = serde_json::to_string(&handshake).expect("numbers and text can be JSON");
-        Packet::Open(&json).to_text()
+        greeting(&self.timing, sid, upgrades)
     }
 
     /// The application knows the client: its payloads may have many packets.
@@ -208,7 +151,7 @@ impl Engine {
     /// When [`Input::Timer`] is to be applied next.
     #[must_use]
     pub fn deadline(&self) -> Moment {
-        let (Beat::Ping(beat) | Beat::Pong(beat)) = self.beat;
+        let beat = self.beat.deadline();
         match self.stage {
             Stage::Probing { until, .. } => beat.min(until),
             _ => beat,
@@ -226,7 +169,7 @@ impl Engine {
         actions: &mut Vec<Action>,
     ) -> Result<(), Refusal> {
         // A timer may be late; a client must not be saved by that.
-        if matches!(self.beat, Beat::Pong(until) if until <= now.moment) {
+        if self.beat.is_over(now) {
             self.end(Ended::PingTimeout, actions);
         }
         if self.stage == Stage::Ended {
@@ -334,7 +277,7 @@ impl Engine {
             Packet::Binary(bytes) => {
                 actions.push(Action::Deliver(Message::Binary(bytes.into_owned())));
             }
-            Packet::Pong("") => self.beat = Beat::Ping(now.moment + self.timing.ping_interval),
+            Packet::Pong("") => self.beat = Beat::heard(&self.timing, now),
             Packet::Close => {
                 self.release(actions);
                 self.end(Ended::Client, actions);
@@ -390,14 +333,8 @@ impl Engine {
     }
 
     fn timer(&mut self, now: Now, actions: &mut Vec<Action>) {
-        if let Beat::Ping(due) = self.beat
-            && due <= now.moment
-        {
+        if self.beat.is_due(&self.timing, now) {
             actions.push(Action::Send(Packet::Ping("")));
-            // Counted from when the ping was due; but if this server was held up, the client is not
-            // to blame.
-            let timeout = self.timing.ping_timeout;
-            self.beat = Beat::Pong((due + timeout).max(now.moment + timeout / 2));
         }
         if matches!(self.stage, Stage::Probing { until, .. } if until <= now.moment) {
             self.stay(actions);

@@ -17,6 +17,7 @@ use crate::time::{Moment, Now};
 
 use super::arguments::Arguments;
 use super::packet::{Body, Malformed, Packet, Typed};
+use super::recovery::Resumable;
 
 /// What connections are held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +52,11 @@ pub struct Sockets {
     is_closed: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum State {
     Asked,
-    Connected,
+    /// With what lets it come back, if it may.
+    Connected(Option<Box<Resumable>>),
 }
 
 /// A packet that waits for attachments.
@@ -81,8 +83,8 @@ pub enum Input<'a> {
     Accept {
         /// The namespace.
         namespace: &'a str,
-        /// The new socket's id.
-        sid: &'a str,
+        /// As which socket.
+        socket: Accepted<'a>,
     },
     /// The application does not let it in.
     Reject {
@@ -114,6 +116,15 @@ pub enum Input<'a> {
         /// The namespace.
         namespace: &'a str,
     },
+}
+
+/// The socket of a client that is let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted<'a> {
+    /// A new one of this id, which ends with its connection.
+    Passing(&'a str),
+    /// One that can come back, or that has: then it gets what it missed.
+    Resumable(Box<Resumable>),
 }
 
 /// What a connection wants done.
@@ -154,6 +165,8 @@ pub enum Action {
     Left {
         /// The namespace.
         namespace: &'static str,
+        /// What lets it come back: if it may, and only the connection was lost.
+        resumable: Option<Box<Resumable>>,
     },
     /// Close the connection, after what was sent.
     Close(Closed),
@@ -203,7 +216,7 @@ impl Sockets {
                     self.close(Closed::ConnectTimeout, actions);
                 }
             }
-            Input::Accept { namespace, sid } => self.accept(namespace, sid, actions),
+            Input::Accept { namespace, socket } => self.accept(namespace, socket, actions),
             Input::Reject { namespace, message } => self.reject(namespace, message, actions),
             Input::Emit { namespace, name, arguments } => {
                 let body = Body::Event { name: name.to_owned(), arguments, ack: None };
@@ -258,15 +271,15 @@ impl Sockets {
             (Body::Connect(_), None, _) => {
                 refuse(&packet.namespace, "Invalid namespace", actions);
             }
-            (Body::Event { name, arguments, ack }, Some(namespace), Some(State::Connected)) => {
+            (Body::Event { name, arguments, ack }, Some(namespace), Some(State::Connected(_))) => {
                 actions.push(Action::Event { namespace, name, arguments, ack });
             }
-            (Body::Ack { id, arguments }, Some(namespace), Some(State::Connected)) => {
+            (Body::Ack { id, arguments }, Some(namespace), Some(State::Connected(_))) => {
                 actions.push(Action::Acked { namespace, id, arguments });
             }
             (Body::Disconnect, Some(namespace), Some(_)) => {
                 self.states.remove(namespace);
-                actions.push(Action::Left { namespace });
+                actions.push(Action::Left { namespace, resumable: None });
             }
             _ => return Err(Malformed),
         }
@@ -279,39 +292,56 @@ impl Sockets {
         }
     }
 
+    /// A client that does not keep to the protocol does not come back.
     fn close(&mut self, why: Closed, actions: &mut Vec<Action>) {
+        for state in self.states.values_mut() {
+            *state = State::Asked;
+        }
         self.leave_all(actions);
         actions.push(Action::Close(why));
     }
 
     /// Nothing more happens on this connection.
     fn leave_all(&mut self, actions: &mut Vec<Action>) {
-        let left = std::mem::take(&mut self.states).into_keys();
-        actions.extend(left.map(|namespace| Action::Left { namespace }));
+        let left = std::mem::take(&mut self.states).into_iter();
+        actions.extend(left.map(|(namespace, state)| match state {
+            State::Asked => Action::Left { namespace, resumable: None },
+            State::Connected(resumable) => Action::Left { namespace, resumable },
+        }));
         self.partial = None;
         self.connect_by = None;
         self.is_closed = true;
     }
 
-    fn accept(&mut self, namespace: &str, sid: &str, actions: &mut Vec<Action>) {
-        if let Some(state @ State::Asked) = self.states.get_mut(namespace) {
-            *state = State::Connected;
-            self.connect_by = None;
-            let body = Body::Connect(Some(object("sid", sid)));
-            send(Packet { namespace: namespace.to_owned(), body }, actions);
+    fn accept(&mut self, namespace: &str, socket: Accepted<'_>, actions: &mut Vec<Action>) {
+        let Some(state @ State::Asked) = self.states.get_mut(namespace) else { return };
+        self.connect_by = None;
+        let (greeting, resumable) = match socket {
+            Accepted::Passing(sid) => (object("sid", sid), None),
+            Accepted::Resumable(resumable) => (resumable.greeting(), Some(resumable)),
+        };
+        let body = Body::Connect(Some(greeting));
+        send(Packet { namespace: namespace.to_owned(), body }, actions);
+        for packet in resumable.iter().flat_map(|resumable| resumable.missed()) {
+            send(packet.clone(), actions);
         }
+        *state = State::Connected(resumable);
     }
 
     fn reject(&mut self, namespace: &str, message: &str, actions: &mut Vec<Action>) {
-        if self.states.get(namespace) == Some(&State::Asked) {
+        if matches!(self.states.get(namespace), Some(State::Asked)) {
             self.states.remove(namespace);
             refuse(namespace, message, actions);
         }
     }
 
-    fn say(&self, namespace: &str, body: Body, actions: &mut Vec<Action>) {
-        if self.states.get(namespace) == Some(&State::Connected) {
-            send(Packet { namespace: namespace.to_owned(), body }, actions);
+    fn say(&mut self, namespace: &str, body: Body, actions: &mut Vec<Action>) {
+        if let Some(State::Connected(resumable)) = self.states.get_mut(namespace) {
+            let mut packet = Packet { namespace: namespace.to_owned(), body };
+            if let Some(resumable) = resumable {
+                resumable.record(&mut packet);
+            }
+            send(packet, actions);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Scripts for the session machine: what comes in, and what it wants done.
 
+use std::time::Duration;
+
 use super::*;
 use proptest::prelude::*;
 
