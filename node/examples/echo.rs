@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::{Request, Response};
 use axum::routing::get;
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::StreamExt;
 use handbell::http::error::HttpError;
 use handbell::websocket::{accept, upgraded};
 use handbell::{listen, outbox::Outbox};

@@ -19,7 +19,7 @@ use crate::websocket;
 mod auth;
 mod body;
 pub mod channels;
-mod cors;
+pub mod cors;
 pub mod error;
 mod events;
 mod outermost;

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod doors;
+pub mod engineio;
 pub mod http;
 mod jwks;
 pub mod listen;

@@ -34,8 +34,8 @@ pub enum Writer {
     Plain(OwnedWriteHalf),
     /// TLS: only the connection's task writes.
     Tls(WriteHalf<TlsStream<TcpStream>>),
-    /// Nobody: what is sent is taken when it is asked for ([`Outbox::take`]).
-    None,
+    /// None: frames wait until a request comes and takes them.
+    Held,
 }
 
 /// The bounded send queue of one connection.
@@ -205,20 +205,39 @@ impl Outbox {
         state.poll_write(context)
     }
 
-    /// Everything that waits, in its order; for one without a socket.
-    #[must_use]
-    pub fn take(&self) -> Vec<Bytes> {
-        let mut state = self.lock();
-        state.bytes = 0;
-        std::mem::take(&mut state.frames).into()
-    }
-
-    /// For a task that reads an outbox without a socket: ready when something waits, or nothing more
-    /// will come.
-    pub fn poll_some(&self, context: &mut Context<'_>) -> Poll<()> {
+    /// For a connection without a socket: ready when frames wait.
+    pub fn poll_held(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         state.remember_waker(context);
-        if state.frames.is_empty() && !state.is_closing { Poll::Pending } else { Poll::Ready(()) }
+        match state.frames.is_empty() {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    }
+
+    /// Takes everything that waits.
+    #[must_use]
+    pub fn take(&self) -> VecDeque<Bytes> {
+        let mut state = self.lock();
+        state.bytes = 0;
+        std::mem::take(&mut state.frames)
+    }
+
+    /// Gives the socket to the outbox of a connection that had none. What waits here leaves first.
+    pub fn hand_over(&self, heir: &Self) {
+        let (writer, mut frames) = {
+            let mut state = self.lock();
+            state.is_closing = true;
+            state.bytes = 0;
+            (std::mem::replace(&mut state.writer, Writer::Held), std::mem::take(&mut state.frames))
+        };
+        let mut state = heir.lock();
+        state.writer = writer;
+        state.bytes += frames.iter().map(Bytes::len).sum::<usize>();
+        frames.append(&mut state.frames);
+        state.frames = frames;
+        state.write_now();
+        state.wake();
     }
 
     fn is_full(&self, state: &State, more: usize) -> bool {
@@ -325,8 +344,8 @@ impl State {
             }
             let Self { writer, frames, bytes, .. } = self;
             match writer {
-                Writer::Plain(_) if frames.is_empty() => return Poll::Ready(Ok(())),
-                Writer::None => return Poll::Ready(Ok(())),
+                Writer::Plain(_) | Writer::Held if frames.is_empty() => return Poll::Ready(Ok(())),
+                Writer::Held => return Poll::Pending,
                 Writer::Plain(socket) => {
                     std::task::ready!(socket.as_ref().poll_write_ready(context))?;
                 }

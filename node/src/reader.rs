@@ -25,6 +25,12 @@ pub enum Reader {
 }
 
 impl Reader {
+    /// Reads WebSocket messages.
+    #[must_use]
+    pub fn of(stream: WebSocketStream<Socket>) -> Self {
+        Self::WebSocket(Box::new(stream))
+    }
+
     /// The next message; none when the client has ended the connection.
     pub async fn next(&mut self) -> Option<Result<Message, Error>> {
         match self {
@@ -42,25 +48,33 @@ impl Reader {
         }
     }
 
-    /// Sends what is left, and reads until the client has closed its side: a socket that is closed with
-    /// unread bytes takes the close frame down with it. A client that does not close is left after
-    /// three seconds. A stream ends with its socket.
+    /// Sends what is left, and ends. A stream ends with its socket.
     pub async fn part(&mut self, outbox: &Outbox) {
-        let both = async {
-            if poll_fn(|context| outbox.poll_empty(context)).await.is_err() {
-                return;
+        match self {
+            Self::WebSocket(stream) => part(stream, outbox).await,
+            Self::Silent(_) => {
+                // A client that does not read loses the last of it.
+                let _ = timeout(FAREWELL, poll_fn(|context| outbox.poll_empty(context))).await;
             }
-            let Self::WebSocket(stream) = self else {
-                return;
-            };
-            while let Some(Ok(_)) = stream.next().await {}
-            // The reader may have answered the client's close; if the socket failed it is over.
-            let _ = poll_fn(|context| outbox.poll_empty(context)).await;
-            // The reader ends at an error; what the client still sends is of no interest.
-            let mut scratch = [0; 1024];
-            while matches!(stream.get_mut().read(&mut scratch).await, Ok(1..)) {}
-        };
-        // Boxed: it is not needed while the connection lives.
-        let _ = timeout(FAREWELL, Box::pin(both)).await;
+        }
     }
+}
+
+/// Sends what is left, and reads until the client has closed its side: a socket that is closed with
+/// unread bytes takes the close frame down with it. A client that does not close is left after
+/// three seconds.
+pub async fn part(stream: &mut WebSocketStream<Socket>, outbox: &Outbox) {
+    let both = async {
+        if poll_fn(|context| outbox.poll_empty(context)).await.is_err() {
+            return;
+        }
+        while let Some(Ok(_)) = stream.next().await {}
+        // The reader may have answered the client's close; if the socket failed it is over.
+        let _ = poll_fn(|context| outbox.poll_empty(context)).await;
+        // The reader ends at an error; what the client still sends is of no interest.
+        let mut scratch = [0; 1024];
+        while matches!(stream.get_mut().read(&mut scratch).await, Ok(1..)) {}
+    };
+    // Boxed: it is not needed while the connection lives.
+    let _ = timeout(FAREWELL, Box::pin(both)).await;
 }

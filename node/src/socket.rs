@@ -57,6 +57,13 @@ impl Stream {
     }
 }
 
+impl Socket {
+    /// Lets what the reader wants to write go through another outbox, which has the write half now.
+    pub fn adopt(&mut self, outbox: Arc<Outbox>) {
+        self.outbox = outbox;
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -31,11 +31,11 @@ use crate::http::error::HttpError;
 use crate::listen::Peer;
 use crate::outbox::Outbox;
 use crate::random;
-use crate::reader::Reader;
+use crate::reader::{Reader, part};
 use crate::router::RouteError;
 use crate::server::Server;
 use crate::session::{self, Connection};
-use crate::socket::Stream;
+use crate::socket::{Socket, Stream};
 
 /// Bytes that the reader takes from the socket at once. Client messages are small, and every idle
 /// connection keeps a buffer of this size; tungstenite's default is 128 KiB.
@@ -143,26 +143,27 @@ async fn book(server: &Server, app: &App) -> Result<(), Close> {
 }
 
 async fn open(server: Arc<Server>, entry: Arc<AppEntry>, upgrade: OnUpgrade) {
-    let Some((reader, outbox)) = upgraded(upgrade, Wire::Pusher, &entry.app.limits).await else {
+    let Some((stream, outbox)) = upgraded(upgrade, Wire::Pusher, &entry.app.limits).await else {
         server.quotas.release(&entry.app.id, Demand::Connection);
         return;
     };
     let socket = SocketId::from_random(random::bits());
     let door = Door::Pusher(Session::new(socket, server.timing, server.clock.now()));
-    session::run(server, Connection { socket, entry, door, reader, outbox }).await;
+    session::run(server, Connection { socket, entry, door, reader: Reader::of(stream), outbox })
+        .await;
 }
 
 /// Says why a client is not let in, twice: older libraries read the event, newer ones the code.
 async fn turn_away(server: Arc<Server>, close: Close, upgrade: OnUpgrade) {
     server.metrics.handshake_rejected(reason(&close));
     let limits = Limits::default();
-    let Some((mut reader, outbox)) = upgraded(upgrade, Wire::Pusher, &limits).await else {
+    let Some((mut stream, outbox)) = upgraded(upgrade, Wire::Pusher, &limits).await else {
         return;
     };
     // The outbox is new and empty: it takes both.
     let _ = outbox.send(text_frame(&frame::error(close.code, &close.reason)));
     outbox.close(&close);
-    reader.part(&outbox).await;
+    part(&mut stream, &outbox).await;
 }
 
 const fn reason(close: &Close) -> &'static str {
@@ -183,7 +184,7 @@ pub async fn upgraded(
     upgrade: OnUpgrade,
     wire: Wire,
     limits: &Limits,
-) -> Option<(Reader, Arc<Outbox>)> {
+) -> Option<(WebSocketStream<Socket>, Arc<Outbox>)> {
     let upgraded: Upgraded = upgrade.await.ok()?;
     let parts = upgraded.downcast::<TokioIo<Stream>>().ok()?;
     let (socket, outbox) = parts.io.into_inner().divide(wire, limits);
@@ -195,5 +196,5 @@ pub async fn upgraded(
     let early = parts.read_buf.to_vec();
     let stream =
         WebSocketStream::from_partially_read(socket, early, Role::Server, Some(config)).await;
-    Some((Reader::WebSocket(Box::new(stream)), outbox))
+    Some((stream, outbox))
 }

@@ -109,8 +109,8 @@ impl<S> Local<S> {
         !is_in
     }
 
-    /// The owner has let a connection in: what the others have to be told about members. None if it was
-    /// not waiting for that: it has been welcomed already, or it has gone.
+    /// The owner has let a connection in: what the others have to be told. None if it was not waiting
+    /// for that: it has been welcomed already, or it has gone.
     pub fn welcome(&mut self, joined: &Joined, welcome: &Welcome, sink: S) -> Option<Changes> {
         let waiting = self.joining.len();
         self.joining.retain(|known| known != joined);
@@ -121,8 +121,10 @@ impl<S> Local<S> {
         if let Some(members) = &welcome.members {
             self.learn(members, &mut changes);
         }
-        // Where others are, the publications that they lack are still to come.
-        if self.subscribers.is_empty() {
+        // Where others are, the publications that they lack are still to come: but not from an owner
+        // that has not come their way, whose places are others.
+        changes.is_gap = !self.subscribers.is_empty() && welcome.position.epoch < self.last.epoch;
+        if self.subscribers.is_empty() || changes.is_gap {
             self.last = welcome.position;
         }
         let Joined { socket, role, .. } = joined.clone();

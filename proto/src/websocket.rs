@@ -11,6 +11,18 @@ pub fn text_frame(payload: &str) -> Bytes {
     frame(0x1, payload.as_bytes())
 }
 
+/// An unfragmented binary frame, header included.
+#[must_use]
+pub fn binary_frame(payload: &[u8]) -> Bytes {
+    frame(0x2, payload)
+}
+
+/// An unfragmented text frame of several parts, which are UTF-8 together.
+#[must_use]
+pub fn text_frame_of(parts: &[&[u8]]) -> Bytes {
+    frame(0x1, &parts.concat())
+}
+
 /// An empty ping frame.
 #[must_use]
 pub fn ping_frame() -> Bytes {
@@ -49,6 +61,57 @@ fn frame(opcode: u8, payload: &[u8]) -> Bytes {
     out.freeze()
 }
 
+/// A frame of this module, read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// A text frame's payload.
+    Text(&'a str),
+    /// A binary frame's payload.
+    Binary(&'a [u8]),
+    /// A close frame.
+    Close,
+    /// A ping frame.
+    Ping,
+    /// A pong frame.
+    Pong,
+}
+
+/// The frames in bytes that this side has encoded: whole, unmasked and unfragmented. It ends early
+/// at anything else.
+pub fn frames(encoded: &[u8]) -> impl Iterator<Item = Frame<'_>> {
+    let mut rest = encoded;
+    std::iter::from_fn(move || {
+        let (frame, after) = first_frame(rest)?;
+        rest = after;
+        Some(frame)
+    })
+}
+
+fn first_frame(encoded: &[u8]) -> Option<(Frame<'_>, &[u8])> {
+    let (&[first, short], rest) = encoded.split_first_chunk()?;
+    let (length, rest) = match short {
+        127 => {
+            let (long, rest) = rest.split_first_chunk()?;
+            (usize::try_from(u64::from_be_bytes(*long)).ok()?, rest)
+        }
+        126 => {
+            let (medium, rest) = rest.split_first_chunk()?;
+            (usize::from(u16::from_be_bytes(*medium)), rest)
+        }
+        short => (usize::from(short), rest),
+    };
+    let (payload, rest) = rest.split_at_checked(length)?;
+    let frame = match first {
+        0x81 => Frame::Text(str::from_utf8(payload).ok()?),
+        0x82 => Frame::Binary(payload),
+        0x88 => Frame::Close,
+        0x89 => Frame::Ping,
+        0x8a => Frame::Pong,
+        _ => return None,
+    };
+    Some((frame, rest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +130,24 @@ mod tests {
         let frame = close_frame(4200, &"é".repeat(100));
         assert_eq!(frame.len(), 2 + 2 + 122);
         assert_eq!(&frame[..4], &[0x88, 124, 0x10, 0x68]);
+    }
+
+    #[test]
+    fn frames_read_back_in_their_order() {
+        for length in [0, 125, 126, 65_535, 65_536] {
+            let text = "x".repeat(length);
+            let encoded = [
+                text_frame(&text),
+                binary_frame(text.as_bytes()),
+                ping_frame(),
+                close_frame(1000, "bye"),
+            ];
+            let read = encoded.concat();
+            let read: Vec<_> = frames(&read).collect();
+            let expected =
+                [Frame::Text(&text), Frame::Binary(text.as_bytes()), Frame::Ping, Frame::Close];
+            assert_eq!(read, expected);
+        }
+        assert_eq!(frames(&text_frame("cut")[..4]).count(), 0);
     }
 }

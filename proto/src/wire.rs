@@ -6,10 +6,11 @@ use bytes::Bytes;
 use crate::channel::Delivery;
 use crate::cursor::Cursor;
 use crate::door::Close;
+use crate::engineio::Packet;
 use crate::json::quoted;
 use crate::name::ChannelName;
-use crate::websocket::{close_frame, ping_frame, text_frame};
-use crate::{plain, pusher, sse};
+use crate::websocket::{close_frame, ping_frame, text_frame, text_frame_of};
+use crate::{plain, pusher, socketio, sse};
 
 /// A form in which deliveries reach connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,11 +23,13 @@ pub enum Wire {
     Sse,
     /// JSON objects, each with a comma before it: the elements of a list.
     Poll,
+    /// Socket.IO events in Engine.IO messages in WebSocket frames, whatever the transport is.
+    SocketIo,
 }
 
 impl Wire {
     /// How many formats there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
 
     /// A number below [`Wire::COUNT`].
     #[must_use]
@@ -34,7 +37,7 @@ impl Wire {
         self as usize
     }
 
-    /// The bytes to send for a delivery: whole frames, after [`Wire::place`] where there is one. None
+    /// The bytes to send for a delivery: whole frames, to be given to [`Wire::placed`] where there is one. None
     /// if this format does not show it.
     #[must_use]
     pub fn encode(self, channel: &ChannelName, delivery: &Delivery) -> Option<Bytes> {
@@ -52,23 +55,31 @@ impl Wire {
             }
             Self::Sse => sse::frame::deliver(channel, delivery).map(Bytes::from),
             Self::Poll => plain::frame::poll(channel, delivery).map(Bytes::from),
+            Self::SocketIo => socketio::frame::deliver(channel, delivery).map(Bytes::from),
         }
     }
 
-    /// Whether what is sent says first how far the connection has come in all its channels. Else each
-    /// event says its own place, or none.
+    /// Whether what is sent says how far the connection has come in all its channels. Else each event
+    /// says its own place, or none.
     #[must_use]
     pub const fn has_place(self) -> bool {
-        matches!(self, Self::Sse | Self::Poll)
+        matches!(self, Self::Sse | Self::Poll | Self::SocketIo)
     }
 
-    /// What is sent before a delivery, where [`Wire::has_place`].
+    /// What was encoded for all, as a connection gets it that has come so far.
     #[must_use]
-    pub fn place(self, cursor: &Cursor) -> Bytes {
+    pub fn placed(self, encoded: Bytes, cursor: &Cursor) -> Bytes {
         match self {
-            Self::Pusher | Self::Plain => Bytes::new(),
-            Self::Sse => format!("id: {cursor}\n").into(),
-            Self::Poll => format!(r#",{{"id":{},"#, quoted(&cursor.to_string())).into(),
+            Self::Pusher | Self::Plain => encoded,
+            Self::Sse => [format!("id: {cursor}\n").as_bytes(), &encoded].concat().into(),
+            Self::Poll => {
+                let place = format!(r#",{{"id":{},"#, quoted(&cursor.to_string()));
+                [place.as_bytes(), &encoded].concat().into()
+            }
+            Self::SocketIo => {
+                let place = format!(",{}]", quoted(&cursor.to_string()));
+                text_frame_of(&[&encoded, place.as_bytes()])
+            }
         }
     }
 
@@ -82,6 +93,7 @@ impl Wire {
             }
             Self::Sse => Some(sse::frame::gap(channel).into()),
             Self::Poll => Some(plain::frame::open("gap", channel, "").into()),
+            Self::SocketIo => Some(socketio::frame::gap(channel).into()),
         }
     }
 
@@ -90,6 +102,7 @@ impl Wire {
     pub fn message(self, text: String) -> Bytes {
         match self {
             Self::Pusher | Self::Plain => text_frame(&text),
+            Self::SocketIo => text_frame(&Packet::Text(&text).to_text()),
             Self::Sse | Self::Poll => text.into(),
         }
     }
@@ -100,7 +113,8 @@ impl Wire {
         match self {
             Self::Pusher | Self::Plain => ping_frame(),
             Self::Sse => Bytes::from_static(sse::frame::PING.as_bytes()),
-            Self::Poll => Bytes::new(),
+            // The transport has its own.
+            Self::Poll | Self::SocketIo => Bytes::new(),
         }
     }
 
@@ -109,6 +123,8 @@ impl Wire {
     pub fn close(self, close: &Close) -> Bytes {
         match self {
             Self::Pusher | Self::Plain => close_frame(close.code, &close.reason),
+            // Engine.IO knows no other code (WebSocket's "normal").
+            Self::SocketIo => close_frame(1000, ""),
             Self::Sse | Self::Poll => Bytes::new(),
         }
     }

@@ -21,6 +21,7 @@ const EMPTY_NAMES: &[&str] = &["Manager", "Service", "Handler", "Helper", "Util"
 const LOCKS: &[&str] = &[
     "node/src/channels.rs",
     "node/src/cluster/peers.rs",
+    "node/src/engineio/sessions.rs",
     "node/src/outbox.rs",
     "node/src/quotas.rs",
     "node/src/relay.rs",
@@ -36,10 +37,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("proto/src/channel", &["crate::pusher", "crate::door", "serde_json"]),
     ("proto/src/pusher", &["crate::cluster", "crate::http::request"]),
+    ("proto/src/engineio", &["crate::pusher", "crate::door", "crate::channel", "crate::socketio"]),
+    ("proto/src/socketio", &["crate::pusher", "crate::channel", "crate::engineio"]),
     ("proto/src/http", &["crate::pusher", "crate::cluster::link", "crate::cluster::ownership"]),
     ("proto/src/cluster", &["crate::pusher", "crate::http", "crate::door"]),
     ("node/src/outbox.rs", &["crate::session", "crate::relay", "crate::channel", "crate::router"]),
     ("node/src/channel.rs", &["crate::session", "crate::http"]),
+    ("node/src/engineio", &["crate::session", "crate::relay", "crate::channel", "crate::router"]),
     ("node/src/relay", &["crate::session", "crate::http"]),
     ("node/src/router.rs", &["crate::session", "crate::http"]),
 ];

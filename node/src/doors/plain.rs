@@ -17,6 +17,7 @@ use super::visitors::{Asking, let_user_in};
 use crate::apps::AppEntry;
 use crate::http::error::HttpError;
 use crate::random;
+use crate::reader::Reader;
 use crate::server::Server;
 use crate::session::{self, Connection};
 use crate::websocket::{accept, upgraded};
@@ -40,11 +41,12 @@ pub async fn connect(
 }
 
 async fn open(server: Arc<Server>, entry: Arc<AppEntry>, visitor: Visitor, upgrade: OnUpgrade) {
-    let Some((reader, outbox)) = upgraded(upgrade, Wire::Plain, &entry.app.limits).await else {
+    let Some((stream, outbox)) = upgraded(upgrade, Wire::Plain, &entry.app.limits).await else {
         server.quotas.release(&entry.app.id, Demand::Connection);
         return;
     };
     let socket = SocketId::from_random(random::bits());
     let door = Door::Plain(Session::new(visitor, server.timing, server.clock.now()));
-    session::run(server, Connection { socket, entry, door, reader, outbox }).await;
+    session::run(server, Connection { socket, entry, door, reader: Reader::of(stream), outbox })
+        .await;
 }

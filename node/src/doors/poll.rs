@@ -2,6 +2,7 @@
 //! connection of its own that joins its channels, takes what they send, and is gone; what happens
 //! between two polls the channels remember for as long as their history reaches.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +59,7 @@ pub async fn poll(
     let polling = Polling::begin(&server, &entry).await?;
     polling.join(&entry, channels, cursor.as_ref()).await?;
     let events = polling.events(wait).await;
-    Ok(answer(&events, server.clock.now().unix_ms))
+    Ok(answer(events, server.clock.now().unix_ms))
 }
 
 fn wait(parameters: &Parameters) -> Result<Duration, HttpError> {
@@ -69,8 +70,8 @@ fn wait(parameters: &Parameters) -> Result<Duration, HttpError> {
     Ok(Duration::from_secs(seconds.min(WAIT_SECONDS)))
 }
 
-fn answer(events: &[Bytes], unix_ms: u64) -> Response {
-    let events = events.concat();
+fn answer(events: VecDeque<Bytes>, unix_ms: u64) -> Response {
+    let events = Vec::from(events).concat();
     // Each has a comma before it.
     let events = String::from_utf8_lossy(events.get(1..).unwrap_or_default());
     let body = format!(r#"{{"events":[{events}],"timestamp":"{}"}}"#, timestamp(unix_ms));
@@ -122,7 +123,7 @@ impl<'a> Polling<'a> {
     async fn begin(server: &'a Server, entry: &'a AppEntry) -> Result<Self, HttpError> {
         server.quotas.admit(&entry.app.id, Demand::Connection).await.map_err(Refusal::from)?;
         let socket = SocketId::from_random(random::bits());
-        let outbox = Arc::new(Outbox::new(Writer::None, Wire::Poll, &entry.app.limits));
+        let outbox = Arc::new(Outbox::new(Writer::Held, Wire::Poll, &entry.app.limits));
         let polling = Self { server, entry, socket, outbox: Arc::clone(&outbox) };
         server.relay.attach(socket, outbox, Wire::Poll).await;
         Ok(polling)
@@ -153,9 +154,9 @@ impl<'a> Polling<'a> {
     }
 
     /// What there is, or what comes first.
-    async fn events(&self, wait: Duration) -> Vec<Bytes> {
+    async fn events(&self, wait: Duration) -> VecDeque<Bytes> {
         // Nothing has come when it is over.
-        let _ = timeout(wait, poll_fn(|context| self.outbox.poll_some(context))).await;
+        let _ = timeout(wait, poll_fn(|context| self.outbox.poll_held(context))).await;
         self.outbox.take()
     }
 }

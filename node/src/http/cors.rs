@@ -1,5 +1,5 @@
-//! Cross-origin requests to the HTTP API and the doors of tokens: allowed for the pages that may connect to the app. There
-//! are no cookies here, so credentials are never allowed.
+//! Cross-origin requests: allowed for the pages that may connect to the app. There are no cookies
+//! here, so credentials are never allowed.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -10,12 +10,9 @@ use axum::http::header::{
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 use axum::response::IntoResponse;
 
-use crate::doors::visitors;
-use crate::server::Server;
-
 /// What a browser asks for a page.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub struct Asked {
     /// The page's origin; none if it is no cross-origin request of a browser.
     origin: Option<HeaderValue>,
     is_allowed: bool,
@@ -23,17 +20,18 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// What a request asks for.
-    pub(super) fn of(server: &Server, request: &Request) -> Self {
+    /// What a request asks for, where `allows` says which origins may.
+    pub fn new(request: &Request, allows: impl FnOnce(&str) -> bool) -> Self {
         let origin = request.headers().get(ORIGIN).cloned();
-        let is_allowed = origin.as_ref().is_some_and(|origin| is_allowed(server, request, origin));
+        let is_allowed = origin.as_ref().is_some_and(|o| allows(o.to_str().unwrap_or("null")));
         // A preflight uses a method that no route has.
         let is_preflight = is_allowed && request.method() == Method::OPTIONS;
         Self { origin, is_allowed, is_preflight }
     }
 
     /// The answer, if it only asks whether it may ask.
-    pub(super) fn preflight(&self) -> Option<Response<Body>> {
+    #[must_use]
+    pub fn preflight(&self) -> Option<Response<Body>> {
         let headers = [
             (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
             (
@@ -46,20 +44,11 @@ impl Asked {
     }
 
     /// Tells the browser that it may show the answer to the page.
-    pub(super) fn allow(self, response: &mut Response<Body>) {
+    pub fn allow(self, response: &mut Response<Body>) {
         let Some(origin) = self.origin else { return };
         response.headers_mut().insert(VARY, HeaderValue::from_static("origin"));
         if self.is_allowed {
             response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         }
     }
-}
-
-fn is_allowed(server: &Server, request: &Request, origin: &HeaderValue) -> bool {
-    let path = request.uri().path().strip_prefix("/apps/");
-    let entry = match path.and_then(|rest| rest.split('/').next()) {
-        Some(id) => server.apps.by_id(id),
-        None => visitors::claimed(server, request),
-    };
-    entry.is_some_and(|entry| entry.app.allows_origin(Some(origin.to_str().unwrap_or("null"))))
 }

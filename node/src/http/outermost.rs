@@ -10,6 +10,7 @@ use axum::http::header::SERVER;
 use axum::http::{HeaderValue, Response};
 use axum::middleware::Next;
 
+use crate::doors::visitors;
 use crate::metrics::Route;
 use crate::server::Server;
 
@@ -23,7 +24,7 @@ pub(super) async fn run(
 ) -> Response<Body> {
     let began = Instant::now();
     let route = Route::of(request.uri().path());
-    let asked = Asked::of(&server, &request);
+    let asked = Asked::new(&request, |origin| allows(&server, &request, origin));
     let mut response = match asked.preflight() {
         Some(answer) => answer,
         None => next.run(request).await,
@@ -35,4 +36,15 @@ pub(super) async fn run(
         server.http_metrics.count(route, code, seconds);
     }
     response
+}
+
+/// Whether pages of an origin may use the app that a request is for: the path names it, or the token
+/// or the query.
+fn allows(server: &Server, request: &Request, origin: &str) -> bool {
+    let path = request.uri().path().strip_prefix("/apps/");
+    let entry = match path.and_then(|rest| rest.split('/').next()) {
+        Some(id) => server.apps.by_id(id),
+        None => visitors::claimed(server, request),
+    };
+    entry.is_some_and(|entry| entry.app.allows_origin(Some(origin)))
 }

@@ -273,18 +273,19 @@ impl Shard {
         let is_gap = changes.is_gap;
         self.tell_changes(key, changes, None);
         if is_gap {
-            self.gap(key);
+            self.gap(key, None);
         }
         self.tell_watchers(key, resumed.is_online);
     }
 
-    fn gap(&mut self, key: &ChannelKey) {
+    /// All subscribers but one lack publications.
+    fn gap(&mut self, key: &ChannelKey, but: Option<SocketId>) {
         self.metrics.gap();
         tracing::warn!(channel = ?key.channel, "publications are lost; subscribers are told to reconnect");
         let Some(local) = self.channels[Slot::of(key).index()].get(key) else {
             return;
         };
-        for (socket, sink) in local.subscribers() {
+        for (socket, sink) in local.subscribers().filter(|(socket, _)| Some(**socket) != but) {
             let Some(connection) = self.connections.get_mut(socket) else {
                 continue;
             };

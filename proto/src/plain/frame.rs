@@ -150,7 +150,9 @@ pub fn push_data(out: &mut String, data: &Data) {
     }
 }
 
-fn member(member: &Member) -> String {
+/// A member as a JSON object.
+#[must_use]
+pub fn member(member: &Member) -> String {
     let info = member.info.as_deref().map(|info| format!(r#","info":{info}"#));
     format!(r#"{{"id":{}{}}}"#, quoted(member.user.as_str()), info.unwrap_or_default())
 }

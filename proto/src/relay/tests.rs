@@ -49,3 +49,25 @@ fn who_has_been_welcomed_is_in_whatever_became_of_the_answer() {
         assert!(!local.refuse(&joined) && local.has(socket), "{joined:?}");
     }
 }
+
+/// After a cut an owner lets somebody in before it has heard of those who are here, whom another one
+/// has served meanwhile.
+#[test]
+fn who_comes_is_given_nothing_of_the_way_of_those_who_are_here() {
+    let at =
+        |birth, offset| Position { epoch: Epoch { birth, incarnation: 1 }, offset: Offset(offset) };
+    let joined = |socket| Joined::new(SocketId::parse(socket).unwrap(), Role::Subscriber(None));
+    let welcome = |position| Welcome { position, ..Welcome::default() };
+    let mut local: Local<()> = Local::default();
+    local.join(joined("1.1"));
+    assert!(!local.welcome(&joined("1.1"), &welcome(at(5, 10)), ()).unwrap().is_gap);
+    local.join(joined("2.2"));
+    let changes = local.welcome(&joined("2.2"), &welcome(at(3, 7)), ()).unwrap();
+    assert!(changes.is_gap, "who is here lacks what the owner goes on from");
+    assert_eq!(local.last(), at(3, 7));
+    local.join(joined("3.3"));
+    assert!(
+        !local.welcome(&joined("3.3"), &welcome(at(6, 9)), ()).unwrap().is_gap,
+        "a later owner"
+    );
+}

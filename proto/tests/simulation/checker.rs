@@ -1,11 +1,15 @@
 //! What is seen from outside, and what must be true of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proto::channel::{Channel, Member};
 use proto::event::{Data, Publication};
 use proto::http::webhook::{Edge, Happening};
 use proto::{ChannelKey, Moment, Position};
+
+/// How long a welcome may be on its way.
+const WELCOME_MAX: Duration = Duration::from_secs(3);
 
 /// One connection of a client; one that comes back is another.
 pub(super) type Connection = u64;
@@ -27,6 +31,8 @@ struct Subscription {
 struct Published {
     channel: ChannelKey,
     sent: Moment,
+    /// When it was acknowledged.
+    done: Option<Moment>,
     is_acknowledged: bool,
     position: Option<Position>,
 }
@@ -110,11 +116,18 @@ impl Checker {
             self.wrong(format!("{position:?} of {key:?} is {first:?} and {mark:?}"));
         }
         self.delivered += 1;
+        let done = self.published.get(&mark).and_then(|published| published.done);
         let Some(subscription) = self.open(connection, key) else { return };
+        let since = subscription.since;
         let (last, is_new) = (subscription.last, subscription.got.insert(mark));
         subscription.last = position;
         if position <= last {
             self.wrong(format!("{connection} got {position:?} after {last:?} in {key:?}"));
+        }
+        if done.is_some_and(|done| done + WELCOME_MAX < since) {
+            self.wrong(format!(
+                "{connection} got {mark:?} of {key:?}, which was over when it came"
+            ));
         }
         if !is_new {
             self.wrong(format!("{connection} got {mark:?} twice in {key:?}, last at {position:?}"));
@@ -139,14 +152,16 @@ impl Checker {
 
     pub(super) fn sent(&mut self, mark: Mark, channel: &ChannelKey, now: Moment) {
         let (channel, position) = (channel.clone(), None);
-        let published = Published { channel, sent: now, is_acknowledged: false, position };
+        let (sent, done) = (now, None);
+        let published = Published { channel, sent, done, is_acknowledged: false, position };
         self.published.insert(mark, published);
     }
 
-    pub(super) fn acknowledged(&mut self, mark: Mark, position: Option<Position>) {
+    pub(super) fn acknowledged(&mut self, mark: Mark, position: Option<Position>, now: Moment) {
         self.acknowledged += 1;
         if let Some(published) = self.published.get_mut(&mark) {
             published.is_acknowledged = true;
+            published.done = Some(now);
             published.position = position;
         }
     }

@@ -290,7 +290,8 @@ impl World {
         let state = &mut self.publishers[publisher];
         if let Some((Reply::Published(published), Ack::Replicated)) = answer {
             state.trying = None;
-            return self.checker.acknowledged((publisher, number), published.position);
+            let now = self.now;
+            return self.checker.acknowledged((publisher, number), published.position, now);
         }
         if !is_keyed {
             state.trying = None;

@@ -679,13 +679,7 @@ impl World {
                 let changes = local.resumed(&resumed);
                 self.tell_changes(key, &all, &changes);
                 if changes.is_gap {
-                    self.checker.gaps += 1;
-                    self.note(|| format!("node {node} closes {all:?}: a gap in {key:?}"));
-                    for socket in all {
-                        if let Some(client) = self.client_of(socket) {
-                            self.hang_up(client);
-                        }
-                    }
+                    self.close_for_gap(node, key, all);
                 }
             }
             Delivery::Welcome { .. }
@@ -720,6 +714,9 @@ impl World {
             return;
         };
         self.tell_changes(key, &others, &changes);
+        if changes.is_gap {
+            self.close_for_gap(node, key, others);
+        }
         assert!(matches!(joined.role, Role::Subscriber(_)));
         let Some(client) = self.client_of(socket) else { return };
         let Some(live) = &self.clients[client].live else { return };
@@ -730,6 +727,16 @@ impl World {
             let now = self.now;
             let members = welcome.members.as_deref();
             self.checker.subscribed((connection, key), welcome.position, members, now);
+        }
+    }
+
+    fn close_for_gap(&mut self, node: usize, key: &ChannelKey, sockets: Vec<SocketId>) {
+        self.checker.gaps += 1;
+        self.note(|| format!("node {node} closes {sockets:?}: a gap in {key:?}"));
+        for socket in sockets {
+            if let Some(client) = self.client_of(socket) {
+                self.hang_up(client);
+            }
         }
     }
 

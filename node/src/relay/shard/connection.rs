@@ -40,10 +40,10 @@ impl Connection {
         }
     }
 
-    /// A frame as this connection gets it: its place comes first, where its wire says it.
+    /// A frame as this connection gets it: with its place, where its wire says it.
     pub(super) fn placed(&self, frame: Bytes) -> Bytes {
         match &self.cursor {
-            Some(cursor) => [self.wire.place(cursor), frame].concat().into(),
+            Some(cursor) => self.wire.placed(frame, cursor),
             None => frame,
         }
     }

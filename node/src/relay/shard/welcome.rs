@@ -33,6 +33,9 @@ impl Shard {
             }
             return;
         };
+        if changes.is_gap {
+            self.gap(key, Some(socket));
+        }
         self.tell_changes(key, changes, Some(socket));
         self.greet(key, joined, welcome, delivery);
     }

@@ -1,0 +1,73 @@
+//! What a Socket.IO client is told of its channels: events whose last argument, after what is here,
+//! is the place that the client goes on from. The text lacks that argument and the closing bracket.
+
+use crate::channel::{Delivery, Recovery, Role};
+use crate::event::{Origin, Publication};
+use crate::json::{push_string, quoted};
+use crate::name::ChannelName;
+use crate::plain::frame::{member, push_data};
+
+/// Something was published that this client does not have.
+#[must_use]
+pub fn gap(channel: &ChannelName) -> String {
+    event("gap", &format!(r#"{{"topic":{}}}"#, quoted(channel.as_str())))
+}
+
+/// The event for a delivery, if there is one.
+#[must_use]
+pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Option<String> {
+    let topic = || quoted(channel.as_str());
+    match delivery {
+        Delivery::Published(publication) => Some(published(channel, publication)),
+        Delivery::Welcome { joined, welcome } => {
+            let is_gap = welcome.recovery == Some(Recovery::Gap);
+            (is_gap && matches!(joined.role, Role::Subscriber(_))).then(|| gap(channel))
+        }
+        Delivery::MemberAdded { member: added, .. } => {
+            let data = format!(r#"{{"topic":{},"user":{}}}"#, topic(), member(added));
+            Some(event("member_added", &data))
+        }
+        Delivery::MemberRemoved { user } => {
+            let user = quoted(user.as_str());
+            let data = format!(r#"{{"topic":{},"user":{{"id":{user}}}}}"#, topic());
+            Some(event("member_removed", &data))
+        }
+        Delivery::SubscriptionCount(_)
+        | Delivery::Online(_)
+        | Delivery::Terminate
+        | Delivery::Resumed(_) => None,
+    }
+}
+
+/// `message` with its seven fields. `seq` grows by one with each event of the topic, `from` is the
+/// user who published it (null for a back end), and `payload` is what was published, as JSON.
+fn published(channel: &ChannelName, publication: &Publication) -> String {
+    let draft = &publication.draft;
+    let mut out = String::with_capacity(draft.event.data.bytes() + 224);
+    out.push_str(r#"42["message",{"id":""#);
+    out.push_str(&format!("{:032x}", draft.id));
+    out.push_str(r#"","topic":"#);
+    push_string(&mut out, channel.as_str());
+    out.push_str(r#","type":"#);
+    push_string(&mut out, draft.event.name.as_str());
+    out.push_str(r#","payload":"#);
+    push_data(&mut out, &draft.event.data);
+    out.push_str(r#","timestamp":"#);
+    out.push_str(&publication.unix_ms.to_string());
+    out.push_str(r#","from":"#);
+    match &draft.origin {
+        Origin::Client { user: Some(user), .. } | Origin::User { user } => {
+            push_string(&mut out, user.as_str());
+        }
+        Origin::Client { socket, user: None } => push_string(&mut out, &socket.to_string()),
+        Origin::Api { .. } => out.push_str("null"),
+    }
+    out.push_str(r#","seq":"#);
+    out.push_str(&publication.position.offset.0.to_string());
+    out.push('}');
+    out
+}
+
+fn event(name: &str, data: &str) -> String {
+    format!(r#"42["{name}",{data}"#)
+}
