@@ -3,8 +3,7 @@
 //!
 //! `/engine.io/` sends every message back. `/socket.io/` has the namespaces `/` and `/custom`, says
 //! `auth` to who connects, and answers `message`, `message-with-ack` and `leave-me`. A token `bad`
-//! is not let in. Who says `"recovery":true` in its auth, or comes back, can come back again; `lose`
-//! loses an answer together with the connection.
+//! is not let in.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -21,11 +20,9 @@ use handbell::engineio::{Link, Sessions, Terms, serve};
 use handbell::{listen, random};
 use proto::app::Secret;
 use proto::engineio::{Message, Timing};
-use proto::socketio::{
-    self, Accepted, Action, Arguments, Away, Input, Keeping, Resumable, Resume, Sockets,
-};
+use proto::socketio::{self, Action, Arguments, Input, Socket, Sockets};
 use proto::{App, AppId};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 struct Fixture {
@@ -33,23 +30,14 @@ struct Fixture {
     app: App,
     timing: Timing,
     sessions: Sessions,
-    away: mpsc::Sender<Ask>,
-}
-
-/// What is asked of the keeper of sockets that may come back.
-enum Ask {
-    Keep(Box<Resumable>),
-    Resume(Resume, oneshot::Sender<Option<Resumable>>),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
     let listener = listen::bind(address.parse()?)?;
-    let (clock, (away, asks)) = (Clock::start(), mpsc::channel(64));
-    tokio::spawn(keep(asks, clock));
     let fixture = Fixture {
-        clock,
+        clock: Clock::start(),
         app: App::new(AppId::parse("fixture")?, "key", Secret::new("secret")),
         timing: Timing {
             ping_interval: Duration::from_millis(300),
@@ -57,7 +45,6 @@ async fn main() -> anyhow::Result<()> {
             ..Timing::default()
         },
         sessions: Sessions::default(),
-        away,
     };
     let routes = Router::new()
         .route("/engine.io/", any(engine))
@@ -74,20 +61,9 @@ async fn engine(State(fixture): State<Arc<Fixture>>, request: Request<Body>) -> 
 }
 
 async fn sockets(State(fixture): State<Arc<Fixture>>, request: Request<Body>) -> Response<Body> {
-    let (clock, away) = (fixture.clock, fixture.away.clone());
-    let start = move |link| Conversation::new(link, clock, away).run();
+    let clock = fixture.clock;
+    let start = move |link| Conversation::new(link, clock).run();
     serve(&fixture.sessions, &fixture.terms(), request, start).await
-}
-
-async fn keep(mut asks: mpsc::Receiver<Ask>, clock: Clock) {
-    let mut away = Away::new(Keeping::default());
-    while let Some(ask) = asks.recv().await {
-        match ask {
-            Ask::Keep(socket) => away.keep(*socket, clock.now()),
-            // Who asked may have gone meanwhile.
-            Ask::Resume(resume, reply) => drop(reply.send(away.resume(&resume, clock.now()))),
-        }
-    }
 }
 
 impl Fixture {
@@ -120,23 +96,20 @@ struct Conversation {
     link: Link,
     sockets: Sockets,
     clock: Clock,
-    away: mpsc::Sender<Ask>,
 }
 
 impl Conversation {
-    fn new(link: Link, clock: Clock, away: mpsc::Sender<Ask>) -> Self {
+    fn new(link: Link, clock: Clock) -> Self {
         let terms = socketio::Terms { namespaces: &["/", "/custom"], ..socketio::Terms::default() };
-        Self { link, sockets: Sockets::new(terms, clock.now()), clock, away }
+        Self { link, sockets: Sockets::new(terms, clock.now()), clock }
     }
 
     async fn run(mut self) {
         while let Some(actions) = self.step().await {
-            if !self.carry_out(actions).await {
+            if !self.carry_out(actions) {
                 break;
             }
         }
-        let lost = self.tell(Input::Lost);
-        self.carry_out(lost).await;
         self.link.part().await;
     }
 
@@ -164,7 +137,7 @@ impl Conversation {
     }
 
     /// Does what the machine wants, which may make it want more. False if the connection is to close.
-    async fn carry_out(&mut self, actions: Vec<Action>) -> bool {
+    fn carry_out(&mut self, actions: Vec<Action>) -> bool {
         let mut actions = VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {
             let more = match action {
@@ -176,19 +149,9 @@ impl Conversation {
                     self.link.send_binary(&bytes);
                     Vec::new()
                 }
-                Action::Asked { namespace, auth } => self.asked(namespace, &auth).await,
-                Action::Event { namespace, name, arguments, .. } if name == "lose" => {
-                    // It is kept, and not sent.
-                    self.tell(Input::Emit { namespace, name: "lost", arguments });
-                    return false;
-                }
+                Action::Asked { namespace, auth } => self.asked(namespace, &auth),
                 Action::Event { namespace, name, arguments, ack } => {
                     self.event(namespace, &name, arguments, ack)
-                }
-                Action::Left { resumable: Some(socket), .. } => {
-                    // The keeper lives as long as the process.
-                    let _ = self.away.send(Ask::Keep(socket)).await;
-                    Vec::new()
                 }
                 Action::Acked { .. } | Action::Left { .. } => Vec::new(),
                 Action::Close(_) => return false,
@@ -198,27 +161,17 @@ impl Conversation {
         true
     }
 
-    async fn asked(&mut self, namespace: &'static str, auth: &str) -> Vec<Action> {
+    fn asked(&mut self, namespace: &'static str, auth: &str) -> Vec<Action> {
         if auth.contains(r#""token":"bad""#) {
             return self.tell(Input::Reject { namespace, message: "Authentication failed" });
         }
         self.link.trust();
-        let (sid, pid) = (random::hex(20), random::hex(32));
-        let socket = match resume(&self.away, auth).await {
-            Some(socket) => return self.accept(namespace, Accepted::Resumable(Box::new(socket))),
-            None if auth.contains(r#""recovery":true"#) => {
-                Accepted::Resumable(Box::new(Resumable::new(sid, pid, Keeping::default())))
-            }
-            None => Accepted::Passing(&sid),
-        };
-        let mut actions = self.accept(namespace, socket);
+        let id = random::hex(20);
+        let socket = Socket { id: &id, private: None };
+        let mut actions = self.tell(Input::Accept { namespace, socket });
         let arguments = Arguments::of(format!("[{auth}]"));
         actions.extend(self.tell(Input::Emit { namespace, name: "auth", arguments }));
         actions
-    }
-
-    fn accept(&mut self, namespace: &'static str, socket: Accepted<'_>) -> Vec<Action> {
-        self.tell(Input::Accept { namespace, socket })
     }
 
     fn event(
@@ -235,10 +188,4 @@ impl Conversation {
             _ => Vec::new(),
         }
     }
-}
-
-async fn resume(away: &mpsc::Sender<Ask>, auth: &str) -> Option<Resumable> {
-    let (reply, answer) = oneshot::channel();
-    away.send(Ask::Resume(Resume::of(auth)?, reply)).await.ok()?;
-    answer.await.ok()?
 }

@@ -20,7 +20,7 @@ mod source;
 
 pub use app::AppSection;
 pub use cluster::{ClusterSection, PartitionMode};
-pub use doors::{Doors, PollSection, SseSection, WsSection};
+pub use doors::{Doors, PollSection, SocketIoSection, SseSection, WsSection};
 pub use error::ConfigError;
 pub use jwt_key::JwtKeySection;
 pub use period::Period;
@@ -43,6 +43,8 @@ pub struct Config {
     pub drain: DrainSection,
     /// What is logged and how.
     pub log: LogSection,
+    /// The Socket.IO door.
+    pub socketio: SocketIoSection,
     /// The plain WebSocket door.
     pub ws: WsSection,
     /// The door of event streams.
@@ -191,7 +193,12 @@ impl Config {
     /// Where the doors of tokens are.
     #[must_use]
     pub fn doors(&self) -> Doors {
-        Doors { ws: self.ws.clone(), sse: self.sse.clone(), poll: self.poll.clone() }
+        Doors {
+            socketio: self.socketio.clone(),
+            ws: self.ws.clone(),
+            sse: self.sse.clone(),
+            poll: self.poll.clone(),
+        }
     }
 
     /// The configuration as TOML, with every default in it and secrets as `***`.

@@ -1,8 +1,9 @@
-//! The doors that take tokens: a plain WebSocket, event streams, and the long poll.
+//! The doors that take tokens: Socket.IO, a plain WebSocket, event streams, and the long poll.
 
 pub mod head;
 pub mod plain;
 pub mod poll;
 pub mod post;
+pub mod socketio;
 pub mod sse;
 pub mod visitors;

@@ -8,11 +8,11 @@ use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, Request};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 
 use crate::config::Doors;
 use crate::doors::post as posting;
-use crate::doors::{plain, poll, sse};
+use crate::doors::{plain, poll, socketio as socket_io, sse};
 use crate::server::Server;
 use crate::websocket;
 
@@ -63,8 +63,10 @@ pub fn routes(server: Arc<Server>) -> Router {
 
 /// The doors of tokens, where the configuration has put them.
 fn doors(doors: &Doors) -> Router<Arc<Server>> {
-    let Doors { ws, sse, poll } = doors;
+    let Doors { socketio, ws, sse, poll } = doors;
     Router::new()
+        .route(&socketio.path, any(socket_io::connect))
+        .route(&format!("{}/", socketio.path), any(socket_io::connect))
         .route(&ws.path, get(plain::connect))
         .route(&sse.path, get(sse::connect))
         .route(&format!("{}/{{*path}}", sse.path), get(sse::connect))

@@ -25,6 +25,7 @@ use crate::channels::{ChannelSupervisor, Channels, Parts};
 use crate::clock::Clock;
 use crate::cluster::{self, Cluster, Lease, Peers, Pulse, incarnation};
 use crate::config::{ClusterSection, Config, Source};
+use crate::engineio::Sessions;
 use crate::metrics::{ChannelMetrics, HttpMetrics, Metrics, RelayMetrics, Scrape};
 use crate::quotas::Quotas;
 use crate::relay::{Relay, Shard};
@@ -72,8 +73,7 @@ impl Node {
         let id = RelayId { node: node_id(config.cluster.as_ref())?, incarnation: incarnation() };
         let (relay, shards) = Relay::new(id.clone(), cores());
         let relay = Arc::new(relay);
-        let webhooks = Webhooks::new(apps.clone());
-        let quotas = Quotas::new(apps.clone());
+        let (webhooks, quotas) = (Webhooks::new(apps.clone()), Quotas::new(apps.clone()));
         let (peers, pulse) = (Peers::new(clock), Pulse::default());
         let channels = Channels::new(Parts {
             clock,
@@ -112,6 +112,7 @@ impl Node {
             cluster,
             relay,
             doors: config.doors(),
+            engineio: Sessions::default(),
             timing: timing(&config),
             http_metrics: HttpMetrics::new(&metrics),
             metrics,

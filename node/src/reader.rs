@@ -4,11 +4,13 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use proto::engineio;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::engineio::Link;
 use crate::outbox::Outbox;
 use crate::socket::Socket;
 
@@ -22,6 +24,8 @@ pub enum Reader {
     WebSocket(Box<WebSocketStream<Socket>>),
     /// A client that only listens; what it sends means nothing.
     Silent(Socket),
+    /// An Engine.IO session, over whichever transport.
+    Link(Box<Link>),
 }
 
 impl Reader {
@@ -29,6 +33,13 @@ impl Reader {
     #[must_use]
     pub fn of(stream: WebSocketStream<Socket>) -> Self {
         Self::WebSocket(Box::new(stream))
+    }
+
+    /// The client has said who it is.
+    pub const fn trust(&mut self) {
+        if let Self::Link(link) = self {
+            link.trust();
+        }
     }
 
     /// The next message; none when the client has ended the connection.
@@ -45,6 +56,11 @@ impl Reader {
                     }
                 }
             }
+            Self::Link(link) => match link.next().await {
+                Ok(engineio::Message::Text(text)) => Some(Ok(Message::text(text))),
+                Ok(engineio::Message::Binary(bytes)) => Some(Ok(Message::binary(bytes))),
+                Err(_) => None,
+            },
         }
     }
 
@@ -56,6 +72,7 @@ impl Reader {
                 // A client that does not read loses the last of it.
                 let _ = timeout(FAREWELL, poll_fn(|context| outbox.poll_empty(context))).await;
             }
+            Self::Link(link) => link.part().await,
         }
     }
 }

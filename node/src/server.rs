@@ -12,6 +12,7 @@ use crate::apps::Apps;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Doors;
+use crate::engineio::Sessions;
 use crate::metrics::{HttpMetrics, Metrics};
 use crate::quotas::Quotas;
 use crate::relay::Relay;
@@ -34,6 +35,8 @@ pub struct Server {
     pub relay: Arc<Relay>,
     /// Where the doors of tokens are.
     pub doors: Doors,
+    /// Engine.IO sessions that requests can find.
+    pub engineio: Sessions,
     /// How long clients may be silent.
     pub timing: Timing,
     /// What is counted.

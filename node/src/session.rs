@@ -15,6 +15,8 @@ use proto::event::{Draft, Event, Origin, Priority};
 use proto::idempotency::RetryKey;
 use proto::pusher::code::CloseCode;
 use proto::quota::Demand;
+use proto::token::strip_bearer;
+use proto::visitor::Visitor;
 use proto::{ChannelKey, ChannelName, Refusal, SocketId};
 use tokio::time::{Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -30,6 +32,7 @@ const WINDOW: usize = 32;
 
 type Answer = (ChannelName, Request, Result<Reply, Refusal>);
 type Ask = Pin<Box<dyn Future<Output = Answer> + Send>>;
+type Verifying = Pin<Box<dyn Future<Output = Result<Visitor, String>> + Send>>;
 
 /// A connection that was let in.
 #[derive(Debug)]
@@ -86,6 +89,8 @@ struct Task {
     /// Requests on their way, one for each channel: few and short-lived, and none on most
     /// connections, which a list costs nothing.
     asks: Vec<(ChannelName, Ask)>,
+    /// A token that is being checked.
+    verifying: Option<Verifying>,
     /// Requests that wait for an earlier one to the same channel, in their order: a request that is
     /// repeated while a channel restarts must not be overtaken.
     waiting: VecDeque<(ChannelName, Request)>,
@@ -114,7 +119,8 @@ impl Task {
         let deadline = server.clock.instant(connection.door.deadline());
         let timer = Box::pin(sleep_until(deadline));
         let (asks, waiting, began) = (Vec::new(), VecDeque::new(), Instant::now());
-        Self { server, connection, asks, waiting, timer, began, ended: "panic" }
+        let verifying = None;
+        Self { server, connection, asks, verifying, waiting, timer, began, ended: "panic" }
     }
 
     async fn run(&mut self) -> &'static str {
@@ -148,7 +154,7 @@ impl Task {
 
     /// Waits for one thing to happen and deals with it.
     async fn step(&mut self) -> Result<(), End> {
-        let Self { connection, asks, waiting, timer, .. } = self;
+        let Self { connection, asks, verifying, waiting, timer, .. } = self;
         let may_read = asks.len() + waiting.len() < WINDOW;
         let outbox = &connection.outbox;
         tokio::select! {
@@ -158,6 +164,9 @@ impl Task {
                 Err(_) => Err(End::Lost),
             },
             answer = poll_fn(|context| poll_any(asks, context)) => self.answered(answer),
+            verdict = poll_fn(|context| poll_optional(verifying, context)) => {
+                self.verified(verdict)
+            }
             () = timer.as_mut() => {
                 let outcome = self.apply(Input::Timer);
                 let deadline = self.server.clock.instant(self.connection.door.deadline());
@@ -167,13 +176,21 @@ impl Task {
         }
     }
 
+    fn verified(&mut self, verdict: Result<Visitor, String>) -> Result<(), End> {
+        match &verdict {
+            Ok(_) => self.connection.reader.trust(),
+            Err(_) => self.connection.entry.metrics.auth_failed("token"),
+        }
+        self.apply(Input::Verified(verdict))
+    }
+
     fn receive(&mut self, message: Option<Result<Message, Error>>) -> Result<(), End> {
         match message {
             Some(Ok(Message::Text(text))) => {
                 self.connection.entry.metrics.received_bytes.increment(text.len() as u64);
                 self.apply(Input::Text(text.as_str()))
             }
-            Some(Ok(Message::Binary(_))) => self.apply(Input::Binary),
+            Some(Ok(Message::Binary(bytes))) => self.apply(Input::Binary(&bytes)),
             Some(Ok(Message::Ping(_))) => self.apply(Input::Alive { is_pong: false }),
             Some(Ok(Message::Pong(_))) => self.apply(Input::Alive { is_pong: true }),
             Some(Ok(Message::Close(_) | Message::Frame(_))) => Err(End::Client),
@@ -210,6 +227,13 @@ impl Task {
                 } else {
                     self.start(channel, request, entry);
                 }
+            }
+            Action::Verify(token) => {
+                let entry = Arc::clone(&self.connection.entry);
+                self.verifying = Some(Box::pin(async move {
+                    let verified = entry.verify_token(strip_bearer(&token)).await;
+                    verified.map(Visitor::with).map_err(|error| error.to_string())
+                }));
             }
             Action::Close(close) => return Err(End::Closed(close)),
             Action::Count(Counted::Subscription { kind, is_unauthorized }) => {
@@ -304,10 +328,10 @@ fn client_event(id: u128, event: Event, socket: SocketId) -> Draft {
 
 /// An id is the user's own: others may use the same.
 fn posted(id: u128, post: Post) -> Draft {
-    let Post { user, event, id: client_id } = post;
+    let Post { user, event, id: client_id, ttl_seconds, priority } = post;
     let retry = client_id.map(|id| Arc::new(RetryKey { key: format!("{user} {id}"), item: 0 }));
     let origin = Origin::User { user };
-    Draft { id, event, origin, ttl_seconds: 0, priority: Priority::default(), retry }
+    Draft { id, event, origin, ttl_seconds, priority, retry }
 }
 
 async fn publish(
@@ -334,6 +358,19 @@ fn poll_any(asks: &mut Vec<(ChannelName, Ask)>, context: &mut Context<'_>) -> Po
         }
     }
     Poll::Pending
+}
+
+/// Ready when it is there and done; it is taken out.
+fn poll_optional<T>(
+    future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    context: &mut Context<'_>,
+) -> Poll<T> {
+    let Some(pending) = future else { return Poll::Pending };
+    let outcome = pending.as_mut().poll(context);
+    if outcome.is_ready() {
+        *future = None;
+    }
+    outcome
 }
 
 fn end_of(error: &Error) -> End {

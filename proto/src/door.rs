@@ -7,14 +7,16 @@ use std::borrow::Cow;
 
 use crate::app::App;
 use crate::channel::{Reply, Role};
-use crate::event::Event;
+use crate::event::{Event, Priority};
 use crate::name::{ChannelName, UserId};
 use crate::plain;
 use crate::position::Position;
 use crate::pusher::Session;
 use crate::refusal::Refusal;
+use crate::socketio;
 use crate::sse;
 use crate::time::{Moment, Now};
+use crate::visitor::Visitor;
 use crate::wire::Wire;
 
 /// The session machine of one connection, by the door it came through.
@@ -26,6 +28,8 @@ pub enum Door {
     Plain(plain::Session),
     /// An event stream.
     Sse(sse::Session),
+    /// Socket.IO.
+    SocketIo(Box<socketio::Session>),
 }
 
 /// What happens to a session.
@@ -36,7 +40,9 @@ pub enum Input<'a> {
     /// A text message came.
     Text(&'a str),
     /// A message came that is no text.
-    Binary,
+    Binary(&'a [u8]),
+    /// Whether a token lets its client in: the visitor, or why not.
+    Verified(Result<Visitor, String>),
     /// A sign of life without content: a WebSocket ping, or a pong if `is_pong`.
     Alive {
         /// Whether the client answered a ping of ours.
@@ -77,6 +83,15 @@ pub enum Signal {
         /// Whether signed in anywhere.
         is_online: bool,
     },
+    /// The connection is in a channel: told where the wire has no word for it.
+    Welcomed {
+        /// The channel.
+        channel: ChannelName,
+        /// Subscribers, this one included.
+        subscribers: usize,
+        /// Whether it has had everything since it was here last, if it was.
+        is_whole: Option<bool>,
+    },
     /// The application ends the user's connections.
     Terminated,
     /// The node ends the connection.
@@ -90,6 +105,8 @@ pub enum Action {
     Send(String),
     /// Send a ping that needs no answer by the application's code (a WebSocket ping frame).
     Ping,
+    /// Check a token: [`Input::Verified`] says what came of it.
+    Verify(String),
     /// Ask something of a channel.
     Ask {
         /// The channel.
@@ -147,6 +164,10 @@ pub struct Post {
     pub event: Event,
     /// The client's own id of it: a repetition with the same one gets the first answer.
     pub id: Option<String>,
+    /// Seconds after which nobody who comes late wants it any more; 0 is never.
+    pub ttl_seconds: u32,
+    /// How urgent it is.
+    pub priority: Priority,
 }
 
 /// How a connection ends: a WebSocket close code and a short reason.
@@ -166,6 +187,7 @@ impl Door {
             Self::Pusher(session) => session.apply(input, app, now, actions),
             Self::Plain(session) => session.apply(input, app, now, actions),
             Self::Sse(session) => session.apply(input, app, now, actions),
+            Self::SocketIo(session) => session.apply(input, app, now, actions),
         }
     }
 
@@ -176,6 +198,7 @@ impl Door {
             Self::Pusher(session) => session.deadline(),
             Self::Plain(session) => session.deadline(),
             Self::Sse(session) => session.deadline(),
+            Self::SocketIo(session) => session.deadline(),
         }
     }
 
@@ -186,6 +209,7 @@ impl Door {
             Self::Pusher(_) => Wire::Pusher,
             Self::Plain(_) => Wire::Plain,
             Self::Sse(_) => Wire::Sse,
+            Self::SocketIo(_) => Wire::SocketIo,
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod engineio;
 pub mod event;
 pub mod http;
 pub mod idempotency;
+pub mod intake;
 pub mod json;
 pub mod name;
 pub mod origin;

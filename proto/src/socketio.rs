@@ -9,10 +9,10 @@
 mod arguments;
 pub mod frame;
 mod packet;
-mod recovery;
+mod session;
 mod sockets;
 
 pub use arguments::Arguments;
 pub use packet::{ATTACHMENTS_MAX, Body, Malformed, Packet, RESERVED, Typed};
-pub use recovery::{Away, Keeping, Resumable, Resume};
-pub use sockets::{Accepted, Action, Closed, Input, Sockets, Terms};
+pub use session::{Identity, Session};
+pub use sockets::{Action, Closed, Input, Socket, Sockets, Terms};

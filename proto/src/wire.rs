@@ -83,6 +83,12 @@ impl Wire {
         }
     }
 
+    /// Whether the session itself says that its connection is in a channel.
+    #[must_use]
+    pub const fn is_silent_on_welcome(self) -> bool {
+        matches!(self, Self::SocketIo)
+    }
+
     /// That publications are lost. None if the format cannot say so, and the client has to begin anew.
     #[must_use]
     pub fn gap(self, channel: &ChannelName) -> Option<Bytes> {

@@ -1,4 +1,4 @@
-//! `[ws]`, `[sse]` and `[poll]`: where the doors of tokens are.
+//! `[socketio]`, `[ws]`, `[sse]` and `[poll]`: where the doors of tokens are.
 
 use std::time::Duration;
 
@@ -10,12 +10,22 @@ use super::{ConfigError, Period};
 /// The doors of tokens.
 #[derive(Clone, Debug, Default)]
 pub struct Doors {
+    /// Socket.IO.
+    pub socketio: SocketIoSection,
     /// The plain WebSocket.
     pub ws: WsSection,
     /// Event streams.
     pub sse: SseSection,
     /// The long poll, and publishing and presence beside it.
     pub poll: PollSection,
+}
+
+/// `[socketio]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SocketIoSection {
+    /// The path; clients ask for it with a `/` behind it.
+    pub path: String,
 }
 
 /// `[ws]`.
@@ -46,6 +56,12 @@ pub struct PollSection {
     pub path: String,
 }
 
+impl Default for SocketIoSection {
+    fn default() -> Self {
+        Self { path: "/socket.io".into() }
+    }
+}
+
 impl Default for WsSection {
     fn default() -> Self {
         Self { path: "/ws".into() }
@@ -71,7 +87,12 @@ impl Doors {
     /// # Errors
     /// The first that is not.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let paths = [("ws", &self.ws.path), ("sse", &self.sse.path), ("poll", &self.poll.path)];
+        let paths = [
+            ("socketio", &self.socketio.path),
+            ("ws", &self.ws.path),
+            ("sse", &self.sse.path),
+            ("poll", &self.poll.path),
+        ];
         for (section, path) in paths {
             let is_plain =
                 |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::Request;
 use proto::channel::{Command, Reply};
 use proto::door::Post;
-use proto::event::{Data, Event};
+use proto::event::{Data, Event, Priority};
 use proto::plain::frame;
 use proto::{ChannelKey, Refusal};
 use serde::Deserialize;
@@ -53,7 +53,8 @@ pub async fn publish(
     let event = Event { name: app.event_name(&body.event)?, data: Data::Text(data.into()) };
     let user = visitor.user().cloned();
     let user = user.ok_or_else(|| HttpError::unauthorized("a token is missing"))?;
-    let post = Post { user, event, id: body.id };
+    let (ttl_seconds, priority) = (0, Priority::default());
+    let post = Post { user, event, id: body.id, ttl_seconds, priority };
     let key = ChannelKey { app: app.id.clone(), channel: channel.clone() };
     let id = post.id.clone();
     match publish_post(&server, &entry, key, post).await? {

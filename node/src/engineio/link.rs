@@ -2,6 +2,7 @@
 //! it wants is carried out. To its user a session is messages that come, and an outbox.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use tokio_tungstenite::tungstenite::{Error, Message as Received};
 
 use crate::clock::Clock;
 use crate::outbox::{Outbox, Writer};
-use crate::reader::part;
+use crate::reader;
 use crate::socket::Socket;
 
 use super::sessions::{Answer, Knock, Place, Reply, Sessions};
@@ -64,6 +65,12 @@ enum Event {
     Unpolled,
     Sendable,
     Timer,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("ended", &self.ended).finish_non_exhaustive()
+    }
 }
 
 impl Link {
@@ -155,13 +162,13 @@ impl Link {
     }
 
     /// Ends the session: what waits is sent, and then the client is told.
-    pub async fn part(mut self) {
+    pub async fn part(&mut self) {
         self.outbox.close(&Close { code: 1000, reason: "".into() });
         if let Some((stream, outbox)) = self.probe.take() {
             dismiss(stream, outbox);
         }
         if let Some(mut stream) = self.socket.take() {
-            return part(&mut stream, &self.outbox).await;
+            return reader::part(&mut stream, &self.outbox).await;
         }
         if self.ended.is_none() && self.poll.is_none() {
             // A client that polls comes back soon.
@@ -376,5 +383,5 @@ fn refuse(reply: Reply, refusal: Refusal) {
 /// Closes a WebSocket that is not the session's transport, politely and aside.
 fn dismiss(mut stream: Stream, outbox: Arc<Outbox>) {
     outbox.close(&Close { code: 1000, reason: "".into() });
-    tokio::spawn(async move { part(&mut stream, &outbox).await });
+    tokio::spawn(async move { reader::part(&mut stream, &outbox).await });
 }

@@ -8,12 +8,12 @@ use serde_json::value::RawValue;
 use crate::app::App;
 use crate::channel::{Reply, Role};
 use crate::door::{Action, Close, Counted, Input, Post, Request, Signal};
-use crate::event::{Data, Event};
+use crate::event::{Data, Event, Priority};
+use crate::intake::Intake;
 use crate::json::{is_too_deep, quoted};
 use crate::name::ChannelName;
 use crate::position::Position;
 use crate::pusher::Timing;
-use crate::rate::{Bucket, Rate};
 use crate::refusal::Refusal;
 use crate::time::{Moment, Now};
 use crate::visitor::Visitor;
@@ -32,7 +32,7 @@ pub struct Session {
     visitor: Visitor,
     timing: Timing,
     channels: BTreeSet<ChannelName>,
-    messages: Bucket,
+    messages: Intake,
     heard_at: Moment,
     pinged_at: Option<Moment>,
     expires_at: Option<Moment>,
@@ -60,7 +60,7 @@ impl Session {
             visitor,
             timing,
             channels: BTreeSet::new(),
-            messages: Bucket::new(),
+            messages: Intake::default(),
             heard_at: now.moment,
             pinged_at: None,
             expires_at,
@@ -75,7 +75,7 @@ impl Session {
                 self.heard(now);
                 self.receive(text, app, now, actions);
             }
-            Input::Binary | Input::Alive { .. } => self.heard(now),
+            Input::Binary(_) | Input::Alive { .. } => self.heard(now),
             Input::Answered { channel, request, reply } => {
                 answered(&channel, &request, &reply, actions);
             }
@@ -86,7 +86,8 @@ impl Session {
             Input::Signal(Signal::Terminated) => {
                 actions.push(token_ended("You got disconnected by the app."));
             }
-            Input::Signal(Signal::Watched { .. }) => {}
+            Input::Signal(Signal::Watched { .. } | Signal::Welcomed { .. })
+            | Input::Verified(_) => {}
             Input::Timer => self.timer(now, actions),
         }
     }
@@ -131,15 +132,7 @@ impl Session {
 
     /// What is no JSON object is ignored: old clients send such things to keep proxies awake.
     fn receive(&mut self, text: &str, app: &App, now: Now, actions: &mut Vec<Action>) {
-        let per_second = app.limits.messages_per_second;
-        let rate = Rate { per_second, burst: per_second.saturating_mul(10) };
-        if let Err(retry_after) = self.messages.take(1, rate, now.moment) {
-            let refusal = Refusal::RateLimited {
-                what: "messages from this connection",
-                limit: per_second,
-                setting: "messages_per_second",
-                retry_after,
-            };
+        if let Err(refusal) = self.messages.admit(&app.limits, now.moment) {
             actions.push(Action::Count(Counted::RateLimited("messages_per_second")));
             return actions.push(error(None, None, &refusal));
         }
@@ -219,7 +212,8 @@ impl Session {
         }
         // As text, in which back ends of every door publish JSON.
         let event = Event { name: app.event_name(name)?, data: Data::Text(data.into()) };
-        Ok(Post { user: user.clone(), event, id })
+        let (ttl_seconds, priority) = (0, Priority::default());
+        Ok(Post { user: user.clone(), event, id, ttl_seconds, priority })
     }
 
     fn refused(

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::channel::{Member, Role};
 use crate::door::{Action, Counted, Input, Request, Signal};
 use crate::event::{Data, Event};
+use crate::intake::Intake;
 use crate::name::{Access, ChannelName, SocketId};
 use crate::rate::{Bucket, Rate};
 use crate::refusal::Refusal;
@@ -41,7 +42,7 @@ pub struct Session {
     channels: BTreeSet<ChannelName>,
     user: Option<Box<UserData>>,
     watch: Watch,
-    messages: Bucket,
+    messages: Intake,
     client_events: Bucket,
     heard_at: Moment,
     pinged_at: Option<Moment>,
@@ -59,7 +60,7 @@ impl Session {
             channels: BTreeSet::new(),
             user: None,
             watch: Watch::default(),
-            messages: Bucket::new(),
+            messages: Intake::default(),
             client_events: Bucket::new(),
             heard_at: now.moment,
             pinged_at: None,
@@ -78,7 +79,7 @@ impl Session {
                 self.heard(now);
                 self.receive(text, app, now, actions);
             }
-            Input::Binary => {
+            Input::Binary(_) => {
                 self.heard(now);
                 let refusal = Refusal::Rule("binary messages are not part of the protocol");
                 actions.push(Action::Send(frame::refusal(ErrorCode::Malformed, &refusal)));
@@ -92,7 +93,7 @@ impl Session {
             }
             Input::Signal(signal) => self.signal(signal, actions),
             // What was granted shows in what the channel sends.
-            Input::Answered { .. } => {}
+            Input::Answered { .. } | Input::Verified(_) => {}
             Input::Timer => self.timer(now, actions),
         }
     }
@@ -128,9 +129,7 @@ impl Session {
     }
 
     fn receive(&mut self, text: &str, app: &App, now: Now, actions: &mut Vec<Action>) {
-        let per_second = app.limits.messages_per_second;
-        let rate = Rate { per_second, burst: per_second.saturating_mul(10) };
-        let outcome = self.admit(rate, now).and_then(|()| {
+        let outcome = self.messages.admit(&app.limits, now.moment).and_then(|()| {
             let frame = ClientFrame::parse(text)?;
             self.understand(&frame, app, now, actions)
         });
@@ -141,15 +140,6 @@ impl Session {
             };
             refuse(code, &refusal, actions);
         }
-    }
-
-    fn admit(&mut self, rate: Rate, now: Now) -> Result<(), Refusal> {
-        self.messages.take(1, rate, now.moment).map_err(|retry_after| Refusal::RateLimited {
-            what: "messages from this connection",
-            limit: rate.per_second,
-            setting: "messages_per_second",
-            retry_after,
-        })
     }
 
     fn understand(
@@ -377,6 +367,7 @@ impl Session {
                 actions.push(Action::Close(close));
             }
             Signal::Close(close) => actions.push(Action::Close(close)),
+            Signal::Welcomed { .. } => {}
         }
     }
 }

@@ -12,12 +12,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::json::push_string;
+use crate::json::quoted;
 use crate::time::{Moment, Now};
 
 use super::arguments::Arguments;
 use super::packet::{Body, Malformed, Packet, Typed};
-use super::recovery::Resumable;
 
 /// What connections are held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +46,10 @@ pub struct Sockets {
     terms: Terms,
     /// None as soon as the client was let in somewhere.
     connect_by: Option<Moment>,
-    states: BTreeMap<&'static str, State>,
+    /// Whether the client was let into each namespace that it asked for.
+    states: BTreeMap<&'static str, bool>,
     partial: Option<Partial>,
     is_closed: bool,
-}
-
-#[derive(Debug)]
-enum State {
-    Asked,
-    /// With what lets it come back, if it may.
-    Connected(Option<Box<Resumable>>),
 }
 
 /// A packet that waits for attachments.
@@ -84,7 +77,7 @@ pub enum Input<'a> {
         /// The namespace.
         namespace: &'a str,
         /// As which socket.
-        socket: Accepted<'a>,
+        socket: Socket<'a>,
     },
     /// The application does not let it in.
     Reject {
@@ -119,12 +112,13 @@ pub enum Input<'a> {
 }
 
 /// The socket of a client that is let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Accepted<'a> {
-    /// A new one of this id, which ends with its connection.
-    Passing(&'a str),
-    /// One that can come back, or that has: then it gets what it missed.
-    Resumable(Box<Resumable>),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket<'a> {
+    /// Its id, which others may know.
+    pub id: &'a str,
+    /// What the client says to come back as the same socket, if it may. A client that is told the one
+    /// that it has said takes its state for recovered.
+    pub private: Option<&'a str>,
 }
 
 /// What a connection wants done.
@@ -165,8 +159,6 @@ pub enum Action {
     Left {
         /// The namespace.
         namespace: &'static str,
-        /// What lets it come back: if it may, and only the connection was lost.
-        resumable: Option<Box<Resumable>>,
     },
     /// Close the connection, after what was sent.
     Close(Closed),
@@ -264,22 +256,22 @@ impl Sockets {
         let state = known.and_then(|namespace| self.states.get(namespace));
         match (packet.body, known, state) {
             (Body::Connect(auth), Some(namespace), None) => {
-                self.states.insert(namespace, State::Asked);
+                self.states.insert(namespace, false);
                 let auth = auth.unwrap_or_else(|| "{}".to_owned());
                 actions.push(Action::Asked { namespace, auth });
             }
             (Body::Connect(_), None, _) => {
                 refuse(&packet.namespace, "Invalid namespace", actions);
             }
-            (Body::Event { name, arguments, ack }, Some(namespace), Some(State::Connected(_))) => {
+            (Body::Event { name, arguments, ack }, Some(namespace), Some(true)) => {
                 actions.push(Action::Event { namespace, name, arguments, ack });
             }
-            (Body::Ack { id, arguments }, Some(namespace), Some(State::Connected(_))) => {
+            (Body::Ack { id, arguments }, Some(namespace), Some(true)) => {
                 actions.push(Action::Acked { namespace, id, arguments });
             }
             (Body::Disconnect, Some(namespace), Some(_)) => {
                 self.states.remove(namespace);
-                actions.push(Action::Left { namespace, resumable: None });
+                actions.push(Action::Left { namespace });
             }
             _ => return Err(Malformed),
         }
@@ -292,56 +284,45 @@ impl Sockets {
         }
     }
 
-    /// A client that does not keep to the protocol does not come back.
     fn close(&mut self, why: Closed, actions: &mut Vec<Action>) {
-        for state in self.states.values_mut() {
-            *state = State::Asked;
-        }
         self.leave_all(actions);
         actions.push(Action::Close(why));
     }
 
     /// Nothing more happens on this connection.
     fn leave_all(&mut self, actions: &mut Vec<Action>) {
-        let left = std::mem::take(&mut self.states).into_iter();
-        actions.extend(left.map(|(namespace, state)| match state {
-            State::Asked => Action::Left { namespace, resumable: None },
-            State::Connected(resumable) => Action::Left { namespace, resumable },
-        }));
+        let left = std::mem::take(&mut self.states).into_keys();
+        actions.extend(left.map(|namespace| Action::Left { namespace }));
         self.partial = None;
         self.connect_by = None;
         self.is_closed = true;
     }
 
-    fn accept(&mut self, namespace: &str, socket: Accepted<'_>, actions: &mut Vec<Action>) {
-        let Some(state @ State::Asked) = self.states.get_mut(namespace) else { return };
+    fn accept(&mut self, namespace: &str, socket: Socket<'_>, actions: &mut Vec<Action>) {
+        let Some(is_connected @ false) = self.states.get_mut(namespace) else { return };
+        *is_connected = true;
         self.connect_by = None;
-        let (greeting, resumable) = match socket {
-            Accepted::Passing(sid) => (object("sid", sid), None),
-            Accepted::Resumable(resumable) => (resumable.greeting(), Some(resumable)),
+        let Socket { id, private } = socket;
+        let greeting = match private {
+            Some(private) => {
+                format!("{{\"sid\":{},\"pid\":{}}}", quoted(id), quoted(private))
+            }
+            None => object("sid", id),
         };
         let body = Body::Connect(Some(greeting));
         send(Packet { namespace: namespace.to_owned(), body }, actions);
-        for packet in resumable.iter().flat_map(|resumable| resumable.missed()) {
-            send(packet.clone(), actions);
-        }
-        *state = State::Connected(resumable);
     }
 
     fn reject(&mut self, namespace: &str, message: &str, actions: &mut Vec<Action>) {
-        if matches!(self.states.get(namespace), Some(State::Asked)) {
+        if self.states.get(namespace) == Some(&false) {
             self.states.remove(namespace);
             refuse(namespace, message, actions);
         }
     }
 
-    fn say(&mut self, namespace: &str, body: Body, actions: &mut Vec<Action>) {
-        if let Some(State::Connected(resumable)) = self.states.get_mut(namespace) {
-            let mut packet = Packet { namespace: namespace.to_owned(), body };
-            if let Some(resumable) = resumable {
-                resumable.record(&mut packet);
-            }
-            send(packet, actions);
+    fn say(&self, namespace: &str, body: Body, actions: &mut Vec<Action>) {
+        if self.states.get(namespace) == Some(&true) {
+            send(Packet { namespace: namespace.to_owned(), body }, actions);
         }
     }
 }
@@ -352,10 +333,7 @@ fn refuse(namespace: &str, message: &str, actions: &mut Vec<Action>) {
 }
 
 fn object(key: &str, value: &str) -> String {
-    let mut json = format!("{{\"{key}\":");
-    push_string(&mut json, value);
-    json.push('}');
-    json
+    format!("{{\"{key}\":{}}}", quoted(value))
 }
 
 fn send(packet: Packet, actions: &mut Vec<Action>) {

@@ -74,5 +74,10 @@ impl Shard {
             }
         }
         connection.came_to(&key.channel, welcome.position);
+        if connection.wire.is_silent_on_welcome() {
+            let is_whole = welcome.recovery.as_ref().map(|recovery| *recovery != Recovery::Gap);
+            let (channel, subscribers) = (key.channel.clone(), welcome.subscribers);
+            connection.outbox.signal(Signal::Welcomed { channel, subscribers, is_whole });
+        }
     }
 }

@@ -1,0 +1,56 @@
+//! `/socket.io/`: Socket.IO over Engine.IO's transports.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Request, Response};
+use axum::response::IntoResponse;
+use proto::SocketId;
+use proto::door::Door;
+use proto::engineio::Timing;
+use proto::quota::Demand;
+use proto::socketio::{Identity, Session};
+
+use super::visitors::claimed;
+use crate::apps::AppEntry;
+use crate::engineio::{Link, Terms, serve};
+use crate::http::error::HttpError;
+use crate::random;
+use crate::reader::Reader;
+use crate::server::Server;
+use crate::session::{self, Connection};
+
+/// Answers a request of a client. Who it is it says later, in a message: here the app is known, by
+/// `?app=` and its key, or because there is only one.
+pub async fn connect(State(server): State<Arc<Server>>, request: Request<Body>) -> Response<Body> {
+    let Some(entry) = claimed(&server, &request) else {
+        let message = "no app has this key; with several apps say which: `query: { app: key }`";
+        return HttpError::bad_request(message).into_response();
+    };
+    let is_new = !request.uri().query().unwrap_or_default().contains("sid=");
+    if is_new && (server.is_draining() || server.router.channels().is_stopped()) {
+        return HttpError::unavailable("this node does not serve now; try again").into_response();
+    }
+    let terms = Terms { clock: server.clock, app: &entry.app, timing: Timing::default() };
+    let (node, app) = (Arc::clone(&server), Arc::clone(&entry));
+    serve(&server.engineio, &terms, request, move |link| converse(node, app, link)).await
+}
+
+async fn converse(server: Arc<Server>, entry: Arc<AppEntry>, mut link: Link) {
+    if server.quotas.admit(&entry.app.id, Demand::Connection).await.is_err() {
+        return link.part().await;
+    }
+    // The private id begins with the public one, so that a client that comes back keeps both.
+    let id = random::hex(20);
+    let private = format!("{id}.{}", random::hex(32));
+    let session = Session::new(Identity { id, private }, server.clock.now());
+    let connection = Connection {
+        socket: SocketId::from_random(random::bits()),
+        entry,
+        door: Door::SocketIo(Box::new(session)),
+        outbox: Arc::clone(link.outbox()),
+        reader: Reader::Link(Box::new(link)),
+    };
+    session::run(server, connection).await;
+}

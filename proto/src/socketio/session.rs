@@ -1,0 +1,450 @@
+//! One connection through the Socket.IO door, as a machine: the namespace `/`, with the events
+//! `subscribe`, `unsubscribe`, `publish` and `heartbeat` from the client.
+//!
+//! A client that comes back says the private id that it was given and the last argument of the last
+//! event that it had, which is its place in all its channels. From these any node lets it go on: the
+//! owners of the channels give it what it missed, and if they all can, it is told the same ids again,
+//! which the stock client calls `recovered`.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::channel::{Reply, Role};
+use crate::cursor::Cursor;
+use crate::door::{self, Close, Counted, Request, Signal};
+use crate::intake::Intake;
+use crate::json::quoted;
+use crate::name::ChannelName;
+use crate::plain::code;
+use crate::refusal::Refusal;
+use crate::time::{Moment, Now};
+use crate::visitor::Visitor;
+
+use super::sockets::{Action, Input, Socket, Sockets, Terms};
+
+mod asked;
+
+use asked::{Asked, Message};
+
+/// The one namespace.
+const ROOT: &str = "/";
+/// How long a machine without a deadline sleeps.
+const NEVER: Moment = Moment::from_micros(u64::MAX);
+
+/// The ids of a socket: others may know the first, and nobody can guess the second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The id.
+    pub id: String,
+    /// What the client says to come back.
+    pub private: String,
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub struct Session {
+    sockets: Sockets,
+    identity: Identity,
+    visitor: Visitor,
+    messages: Intake,
+    channels: BTreeSet<ChannelName>,
+    /// Requests that the client waits for, in their order.
+    asked: VecDeque<Asked>,
+    /// What a client that comes back is waiting for.
+    coming_back: Option<ComingBack>,
+    expires_at: Option<Moment>,
+}
+
+/// A client that wants to go on where it was.
+#[derive(Debug)]
+struct ComingBack {
+    private: String,
+    cursor: Cursor,
+    /// Channels that have not let it in yet.
+    waiting: BTreeSet<ChannelName>,
+}
+
+/// What a client says of itself.
+#[derive(Debug, Default, Deserialize)]
+struct Auth {
+    token: Option<String>,
+    pid: Option<String>,
+    offset: Option<String>,
+}
+
+impl Session {
+    /// The session of a connection that has said nothing yet.
+    #[must_use]
+    pub fn new(identity: Identity, now: Now) -> Self {
+        Self {
+            sockets: Sockets::new(Terms::default(), now),
+            identity,
+            visitor: Visitor::anyone(),
+            messages: Intake::default(),
+            channels: BTreeSet::new(),
+            asked: VecDeque::new(),
+            coming_back: None,
+            expires_at: None,
+        }
+    }
+
+    /// When [`door::Input::Timer`] is to be applied next.
+    #[must_use]
+    pub fn deadline(&self) -> Moment {
+        let connect_by = self.sockets.deadline().unwrap_or(NEVER);
+        self.expires_at.map_or(connect_by, |expires| expires.min(connect_by))
+    }
+
+    /// Tells the session what happened: see [`Door::apply`](crate::door::Door::apply).
+    pub fn apply(
+        &mut self,
+        input: door::Input<'_>,
+        app: &App,
+        now: Now,
+        actions: &mut Vec<door::Action>,
+    ) {
+        match input {
+            door::Input::Text(text) => self.hear(Input::Text(text), app, now, actions),
+            door::Input::Binary(bytes) => self.hear(Input::Binary(bytes), app, now, actions),
+            door::Input::Verified(verdict) => self.verified(verdict, app, now, actions),
+            door::Input::Answered { channel, request, reply } => {
+                self.answered((&channel, &request), Ok(&reply), now, actions);
+            }
+            door::Input::Refused { channel, request, refusal } => {
+                self.answered((&channel, &request), Err(&refusal), now, actions);
+            }
+            door::Input::Signal(signal) => self.signal(signal, now, actions),
+            door::Input::Timer => self.timer(app, now, actions),
+            // The transport greets, and has its own signs of life.
+            door::Input::Opened | door::Input::Alive { .. } => {}
+        }
+    }
+
+    /// Tells the sockets something, and does what they want.
+    fn hear(&mut self, input: Input<'_>, app: &App, now: Now, actions: &mut Vec<door::Action>) {
+        let mut wanted = Vec::new();
+        self.sockets.apply(input, now, &mut wanted);
+        for action in wanted {
+            match action {
+                Action::Send(text) => actions.push(door::Action::Send(text)),
+                Action::Asked { auth, .. } => self.connect(&auth, now, actions),
+                Action::Event { name, arguments, ack, .. } => {
+                    self.event((&name, ack), &arguments.json, (app, now), actions);
+                }
+                Action::Left { .. } => self.leave(actions),
+                Action::Close(_) => actions.push(door::Action::Close(normal())),
+                // Nothing that is sent here has bytes, and nothing is to be acknowledged.
+                Action::SendBinary(_) | Action::Acked { .. } => {}
+            }
+        }
+    }
+
+    /// As [`Session::hear`], for what needs no answer of the sockets but what they send.
+    fn say(&mut self, input: Input<'_>, now: Now, actions: &mut Vec<door::Action>) {
+        let mut wanted = Vec::new();
+        self.sockets.apply(input, now, &mut wanted);
+        actions.extend(wanted.into_iter().filter_map(|action| match action {
+            Action::Send(text) => Some(door::Action::Send(text)),
+            _ => None,
+        }));
+    }
+
+    fn connect(&mut self, auth: &str, now: Now, actions: &mut Vec<door::Action>) {
+        let auth: Auth = serde_json::from_str(auth).unwrap_or_default();
+        let Some(token) = auth.token else {
+            return self.reject("a token is missing (`auth: { token }`)", now, actions);
+        };
+        let cursor = auth.offset.as_deref().and_then(|offset| Cursor::parse(offset).ok());
+        self.coming_back = auth.pid.zip(cursor).map(|(private, cursor)| ComingBack {
+            private,
+            cursor,
+            waiting: BTreeSet::new(),
+        });
+        actions.push(door::Action::Verify(token));
+    }
+
+    fn reject(&mut self, why: &str, now: Now, actions: &mut Vec<door::Action>) {
+        let message = format!("Authentication failed: {why}");
+        self.say(Input::Reject { namespace: ROOT, message: &message }, now, actions);
+    }
+
+    fn verified(
+        &mut self,
+        verdict: Result<Visitor, String>,
+        app: &App,
+        now: Now,
+        actions: &mut Vec<door::Action>,
+    ) {
+        self.visitor = match verdict {
+            Ok(visitor) => visitor,
+            Err(why) => return self.reject(&why, now, actions),
+        };
+        self.expires_at = self.visitor.expires_at(now);
+        if let Some(user) = self.visitor.user() {
+            let request = Request::Join { role: Role::SignedIn, since: None };
+            actions.push(door::Action::Ask { channel: ChannelName::of_user(user), request });
+        }
+        match self.coming_back.take() {
+            Some(coming_back) => self.go_on(coming_back, app, now, actions),
+            None => self.accept(None, now, actions),
+        }
+    }
+
+    /// Joins the channels in which the client was, where it was.
+    fn go_on(
+        &mut self,
+        mut coming_back: ComingBack,
+        app: &App,
+        now: Now,
+        actions: &mut Vec<door::Action>,
+    ) {
+        let mut requests = Vec::new();
+        for name in coming_back.cursor.channels() {
+            let Ok((channel, role)) = self.visitor.subscribe(app, name.as_str()) else {
+                return self.accept(None, now, actions);
+            };
+            let since = coming_back.cursor.get(&channel);
+            requests.push((channel, Request::Join { role, since }));
+        }
+        if requests.len() > app.limits.channels_per_connection {
+            return self.accept(None, now, actions);
+        }
+        for (channel, request) in requests {
+            coming_back.waiting.insert(channel.clone());
+            self.channels.insert(channel.clone());
+            actions.push(door::Action::Ask { channel, request });
+        }
+        self.coming_back = Some(coming_back);
+    }
+
+    /// A channel has let a client in that comes back, or not.
+    fn came_back(
+        &mut self,
+        channel: &ChannelName,
+        is_whole: bool,
+        now: Now,
+        actions: &mut Vec<door::Action>,
+    ) {
+        let Some(coming_back) = &mut self.coming_back else { return };
+        coming_back.waiting.remove(channel);
+        if !is_whole {
+            // It begins anew, and subscribes to what it wants.
+            self.leave(actions);
+            self.accept(None, now, actions);
+        } else if coming_back.waiting.is_empty() {
+            let private = std::mem::take(&mut coming_back.private);
+            self.accept(Some(private), now, actions);
+        }
+    }
+
+    /// Lets the client in: as a new socket, or as the one that had this private id.
+    fn accept(&mut self, again: Option<String>, now: Now, actions: &mut Vec<door::Action>) {
+        self.coming_back = None;
+        if let Some(private) = again {
+            // The id of a socket is the first part of its private id.
+            let id = private.split('.').next().unwrap_or_default().to_owned();
+            self.identity = Identity { id, private };
+        }
+        let Identity { id, private } = self.identity.clone();
+        let socket = Socket { id: &id, private: Some(&private) };
+        self.say(Input::Accept { namespace: ROOT, socket }, now, actions);
+        let user = self.visitor.user().map_or_else(
+            || "null".to_owned(),
+            |user| format!(r#"{{"id":{}}}"#, quoted(user.as_str())),
+        );
+        let data = format!(
+            r#"{{"connectionId":{},"timestamp":{},"user":{user}}}"#,
+            quoted(&id),
+            now.unix_ms
+        );
+        self.emit("connected", &data, now, actions);
+    }
+
+    fn emit(&mut self, name: &str, data: &str, now: Now, actions: &mut Vec<door::Action>) {
+        let arguments = super::Arguments::of(format!("[{data}]"));
+        self.say(Input::Emit { namespace: ROOT, name, arguments }, now, actions);
+    }
+
+    /// The client is in no channel any more.
+    fn leave(&mut self, actions: &mut Vec<door::Action>) {
+        let channels = std::mem::take(&mut self.channels).into_iter();
+        actions.extend(
+            channels.map(|channel| door::Action::Ask { channel, request: Request::Unsubscribe }),
+        );
+        self.asked.clear();
+    }
+
+    fn event(
+        &mut self,
+        (name, ack): (&str, Option<u64>),
+        arguments: &str,
+        (app, now): (&App, Now),
+        actions: &mut Vec<door::Action>,
+    ) {
+        let message = match self.messages.admit(&app.limits, now.moment) {
+            Ok(()) => Message::parse(arguments),
+            Err(refusal) => {
+                actions.push(door::Action::Count(Counted::RateLimited("messages_per_second")));
+                Err(refusal)
+            }
+        };
+        let message = match message {
+            Ok(message) => message,
+            Err(refusal) => {
+                let asked = Asked::new(name, None, ack);
+                return self.answer(&asked, Err(&refusal), now, actions);
+            }
+        };
+        if name == "heartbeat" {
+            let data = format!(r#"{{"timestamp":{}}}"#, message.timestamp());
+            return self.emit("heartbeat_ack", &data, now, actions);
+        }
+        let asked = Asked::new(name, Some(&message), ack);
+        match self.request(name, &message, app) {
+            Ok((channel, request)) => {
+                self.asked.push_back(Asked { channel: Some(channel.clone()), ..asked });
+                actions.push(door::Action::Ask { channel, request });
+            }
+            Err(refusal) => self.answer(&asked, Err(&refusal), now, actions),
+        }
+    }
+
+    fn request(
+        &mut self,
+        name: &str,
+        message: &Message,
+        app: &App,
+    ) -> Result<(ChannelName, Request), Refusal> {
+        match name {
+            "subscribe" => {
+                let (channel, role) = self.visitor.subscribe(app, message.topic()?)?;
+                let limit = app.limits.channels_per_connection;
+                if self.channels.len() >= limit && !self.channels.contains(&channel) {
+                    let what = "channels of a connection";
+                    let setting = "channels_per_connection";
+                    return Err(Refusal::TooMany { what, limit, setting });
+                }
+                self.channels.insert(channel.clone());
+                Ok((channel, Request::Join { role, since: None }))
+            }
+            "unsubscribe" => {
+                let channel = self.channels.take(message.topic()?);
+                let channel =
+                    channel.ok_or(Refusal::Rule("you are not subscribed to this topic"))?;
+                Ok((channel, Request::Unsubscribe))
+            }
+            "publish" => {
+                let channel = self.visitor.publish(app, message.topic()?)?;
+                Ok((channel, Request::Post(message.post(&self.visitor, app)?)))
+            }
+            _ => Err(Refusal::Rule("the events are subscribe, unsubscribe, publish and heartbeat")),
+        }
+    }
+
+    fn answered(
+        &mut self,
+        (channel, request): (&ChannelName, &Request),
+        answer: Result<&Reply, &Refusal>,
+        now: Now,
+        actions: &mut Vec<door::Action>,
+    ) {
+        let is_join = matches!(request, Request::Join { role: Role::Subscriber(_), .. });
+        match (request, answer) {
+            // The relay says more of it, with the channel's word.
+            (Request::Join { .. }, Ok(_)) => return,
+            (Request::Join { .. }, Err(_)) if is_join => {
+                self.channels.remove(channel);
+                self.came_back(channel, false, now, actions);
+            }
+            // Without it the connection could not be ended, or would hear what it does not want.
+            (Request::Join { .. } | Request::Unsubscribe, Err(_)) => {
+                return actions.push(door::Action::Close(normal()));
+            }
+            _ => {}
+        }
+        let name = match request {
+            Request::Join { .. } => "subscribe",
+            Request::Unsubscribe => "unsubscribe",
+            _ => "publish",
+        };
+        if let Some(asked) = self.take_asked(channel, name) {
+            let answer = answer.map(|reply| match reply {
+                Reply::Published(published) => {
+                    format!(r#","deliveredTo":{}"#, published.subscribers)
+                }
+                _ => String::new(),
+            });
+            self.answer(&asked, answer, now, actions);
+        }
+    }
+
+    /// The first request of this kind to a channel: they are answered in their order.
+    fn take_asked(&mut self, channel: &ChannelName, name: &str) -> Option<Asked> {
+        let is_it = |asked: &Asked| asked.channel.as_ref() == Some(channel) && asked.name == name;
+        let index = self.asked.iter().position(is_it)?;
+        self.asked.remove(index)
+    }
+
+    /// Answers a request, in the two ways in which clients wait: by its acknowledgement, and by the
+    /// event `ack`.
+    fn answer(
+        &mut self,
+        asked: &Asked,
+        answer: Result<String, &Refusal>,
+        now: Now,
+        actions: &mut Vec<door::Action>,
+    ) {
+        let refusal = answer.as_ref().err().copied();
+        let (status, more) = asked::status(answer);
+        if let Some(id) = asked.ack {
+            let arguments = super::Arguments::of(format!("[{{{status}{more}}}]"));
+            self.say(Input::Ack { namespace: ROOT, id, arguments }, now, actions);
+        }
+        if let Some(event) = asked.event(&status, &more) {
+            self.emit("ack", &event, now, actions);
+        }
+        if let (None, None, Some(refusal)) = (asked.ack, &asked.id, refusal) {
+            let data = format!(r#"{{"code":"{}"{more}}}"#, code::word(refusal));
+            self.emit("error", &data, now, actions);
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, now: Now, actions: &mut Vec<door::Action>) {
+        match signal {
+            Signal::Welcomed { channel, subscribers, is_whole } => {
+                if let Some(is_whole) = is_whole {
+                    return self.came_back(&channel, is_whole, now, actions);
+                }
+                if let Some(asked) = self.take_asked(&channel, "subscribe") {
+                    let count = format!(r#","subscriberCount":{subscribers}"#);
+                    self.answer(&asked, Ok(count), now, actions);
+                }
+            }
+            Signal::Terminated => self.disconnect(now, actions),
+            Signal::Close(_) => actions.push(door::Action::Close(normal())),
+            Signal::Watched { .. } => {}
+        }
+    }
+
+    /// Ends the client's socket: the stock client says `io server disconnect`, and does not come back
+    /// by itself.
+    fn disconnect(&mut self, now: Now, actions: &mut Vec<door::Action>) {
+        self.say(Input::Disconnect { namespace: ROOT }, now, actions);
+        actions.push(door::Action::Close(normal()));
+    }
+
+    fn timer(&mut self, app: &App, now: Now, actions: &mut Vec<door::Action>) {
+        if self.expires_at.is_some_and(|expires| now.moment >= expires) {
+            self.expires_at = None;
+            return self.disconnect(now, actions);
+        }
+        self.hear(Input::Timer, app, now, actions);
+    }
+}
+
+/// Engine.IO ends a session without a reason.
+const fn normal() -> Close {
+    Close { code: 1000, reason: std::borrow::Cow::Borrowed("") }
+}
