@@ -215,12 +215,14 @@ impl Outbox {
         }
     }
 
-    /// Takes everything that waits.
+    /// Takes what waits, so many frames at most.
     #[must_use]
-    pub fn take(&self) -> VecDeque<Bytes> {
+    pub fn take(&self, frames_max: usize) -> Vec<Bytes> {
         let mut state = self.lock();
-        state.bytes = 0;
-        std::mem::take(&mut state.frames)
+        let count = state.frames.len().min(frames_max);
+        let taken: Vec<Bytes> = state.frames.drain(..count).collect();
+        state.bytes -= taken.iter().map(Bytes::len).sum::<usize>();
+        taken
     }
 
     /// Gives the socket to the outbox of a connection that had none. What waits here leaves first.
@@ -387,3 +389,6 @@ fn advance(frames: &mut VecDeque<Bytes>, bytes: &mut usize, mut written: usize) 
     // An idle connection keeps no buffer.
     frames.shrink_to_fit();
 }
+
+#[cfg(test)]
+mod tests;

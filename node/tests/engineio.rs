@@ -226,6 +226,25 @@ async fn a_session_that_the_server_ends_gives_the_client_the_last_messages() {
 }
 
 #[tokio::test]
+async fn a_get_takes_no_more_packets_than_every_client_can_read() {
+    let served = started(|_| {});
+    let sid = served.open().await;
+    // A POST is answered when the messages of those before it were sent back.
+    for numbers in [0..10, 10..20, 20..21] {
+        let body: Vec<_> = numbers.map(|n| format!("4{n}")).collect();
+        assert_eq!(served.post(&sid, &body.join("\u{1e}")).await.body, "ok");
+    }
+    let mut got = Vec::new();
+    while got.len() < 21 {
+        let body = served.poll(&sid).await.body;
+        let packets: Vec<_> = body.split('\u{1e}').map(str::to_owned).collect();
+        assert!(packets.len() <= 16, "{packets:?}");
+        got.extend(packets);
+    }
+    assert_eq!(got, (0..21).map(|n| format!("4{n}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn what_waited_while_the_transport_changed_comes_on_the_websocket_in_order() {
     let served = started(|_| {});
     let sid = served.open().await;

@@ -14,5 +14,7 @@ mod refusal;
 pub use engine::{Action, Ended, Engine, Frame, Input, Message};
 pub use handshake::Timing;
 pub use packet::{Malformed, Packet};
-pub use payload::{PACKETS_MAX, PACKETS_MAX_UNTRUSTED, SEPARATOR, from_frames, packets};
+pub use payload::{
+    PACKETS_MAX, PACKETS_MAX_UNTRUSTED, PACKETS_PER_ANSWER, SEPARATOR, from_frames, packets,
+};
 pub use refusal::Refusal;

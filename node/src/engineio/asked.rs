@@ -36,7 +36,9 @@ impl Asked {
         if sid.is_none() && request.method() != Method::GET {
             return Err(Refusal::BadHandshakeMethod);
         }
-        let is_upgrade = request.headers().contains_key(UPGRADE);
+        // Others, such as `h2c`, are offers that may be passed over.
+        let upgrade = request.headers().get(UPGRADE).map(|value| value.as_bytes());
+        let is_upgrade = upgrade.is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"));
         if is_upgrade != (transport == Transport::WebSocket) {
             return Err(Refusal::BadRequest);
         }
@@ -64,6 +66,8 @@ mod tests {
         assert_eq!(code("GET", "EIO=4&transport=polling&t=abc", false), Ok(()));
         assert_eq!(code("GET", "EIO=4&transport=websocket", true), Ok(()));
         assert_eq!(code("POST", "EIO=4&transport=polling&sid=x", false), Ok(()));
+        let h2c = Request::builder().uri("/?EIO=4&transport=polling").header("upgrade", "h2c");
+        assert!(Asked::of(&h2c.body(()).unwrap()).is_ok());
         for (method, query, upgrade, refusal) in [
             ("GET", "EIO=4", false, Refusal::UnknownTransport),
             ("GET", "EIO=4&transport=xyz", true, Refusal::UnknownTransport),

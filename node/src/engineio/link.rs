@@ -13,7 +13,8 @@ use futures_util::StreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use proto::door::Close;
 use proto::engineio::{
-    Action, Ended, Engine, Frame, Input, Message, Packet, Refusal, Timing, from_frames,
+    Action, Ended, Engine, Frame, Input, Message, PACKETS_PER_ANSWER, Packet, Refusal, Timing,
+    from_frames,
 };
 use proto::websocket::{binary_frame, text_frame};
 use proto::wire::Wire;
@@ -174,7 +175,7 @@ impl Link {
             // A client that polls comes back soon.
             let _ = timeout(FAREWELL, self.last_poll()).await;
         }
-        self.answer_poll();
+        self.answer_poll(usize::MAX);
     }
 
     async fn last_poll(&mut self) {
@@ -230,7 +231,7 @@ impl Link {
             Event::Body(body) => self.posted(body),
             Event::Knock(knock) => self.knocked(knock),
             Event::Sendable => {
-                self.answer_poll();
+                self.answer_poll(PACKETS_PER_ANSWER);
                 self.tell(Input::Polled);
             }
             Event::Timer => self.tell(Input::Timer),
@@ -311,10 +312,10 @@ impl Link {
         self.socket = Some(stream);
     }
 
-    /// Answers the waiting GET with all that waits.
-    fn answer_poll(&mut self) {
+    /// Answers the waiting GET with what waits in the outbox, so many frames at most.
+    fn answer_poll(&mut self, frames_max: usize) {
         if self.poll.is_some() {
-            let frames = self.outbox.take();
+            let frames = self.outbox.take(frames_max);
             self.reply_to_poll(from_frames(frames.iter().map(|frame| &frame[..])));
         }
     }

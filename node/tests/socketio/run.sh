@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Runs the published test suites of Engine.IO 4 and Socket.IO 5, and the real client, against the
-# fixture on Handbell's transports. Needs Rust (or FIXTURE_BIN) and Node 20.
+# Runs the published test suites of Engine.IO 4 and Socket.IO 5, and the JavaScript and Python
+# clients, against the fixture on Handbell's transports. Needs Rust (or FIXTURE_BIN), Node 20 and
+# Python 3.11 with venv.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 npm ci --ignore-scripts
+[ -x .venv/bin/python ] || python3 -m venv .venv
+.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.txt
 
 if [ -z "${FIXTURE_BIN:-}" ]; then
     cargo build --package handbell --example socketio_fixture
@@ -31,5 +34,7 @@ done
 failed=
 npx mocha --exit .run/engine.io-protocol.js || failed="$failed engine.io"
 npx mocha --exit .run/socket.io-protocol.js || failed="$failed socket.io"
-FIXTURE="http://$address" node --test --test-reporter=spec --test-timeout=30000 client.test.mjs || failed="$failed client"
+export FIXTURE="http://$address"
+node --test --test-reporter=spec --test-timeout=30000 client.test.mjs || failed="$failed client"
+.venv/bin/python client.py || failed="$failed python"
 [ -z "$failed" ] || { echo "failed:$failed" >&2 && exit 1; }

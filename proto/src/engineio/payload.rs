@@ -13,6 +13,8 @@ pub const SEPARATOR: char = '\u{1e}';
 pub const PACKETS_MAX: usize = 4_096;
 /// Packets of one payload of a client that has not said yet who it is.
 pub const PACKETS_MAX_UNTRUSTED: usize = 16;
+/// Packets of one payload for a client: python-engineio (4.15) takes no more, and breaks off.
+pub const PACKETS_PER_ANSWER: usize = 16;
 
 /// Reads the packets of a client's body, `limit` at most.
 ///

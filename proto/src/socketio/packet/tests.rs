@@ -120,6 +120,7 @@ fn b25738c_attachments_have_a_limit() {
     };
     assert_eq!(Typed::parse(&packet(10)).unwrap().attachments, 10);
     malformed(&[&packet(11), "5999999999999-[\"f\"]", "599999999999999999999-[\"f\"]"]);
+    malformed(&[r#"5+1-["f",{"_placeholder":true,"num":0}]"#]);
     malformed(&["5-[\"f\"]", "5", "51", "5-1-[\"f\"]", "51.5-[\"f\"]", "5Infinity-[\"f\"]"]);
 }
 
