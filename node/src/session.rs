@@ -169,8 +169,7 @@ impl Task {
             }
             () = timer.as_mut() => {
                 let outcome = self.apply(Input::Timer);
-                let deadline = self.server.clock.instant(self.connection.door.deadline());
-                self.timer.as_mut().reset(deadline);
+                self.arm();
                 outcome
             }
         }
@@ -181,7 +180,14 @@ impl Task {
             Ok(_) => self.connection.reader.trust(),
             Err(_) => self.connection.entry.metrics.auth_failed("token"),
         }
-        self.apply(Input::Verified(verdict))
+        self.apply(Input::Verified(verdict))?;
+        self.arm();
+        Ok(())
+    }
+
+    fn arm(&mut self) {
+        let deadline = self.server.clock.instant(self.connection.door.deadline());
+        self.timer.as_mut().reset(deadline);
     }
 
     fn receive(&mut self, message: Option<Result<Message, Error>>) -> Result<(), End> {

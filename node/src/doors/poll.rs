@@ -2,7 +2,6 @@
 //! connection of its own that joins its channels, takes what they send, and is gone; what happens
 //! between two polls the channels remember for as long as their history reaches.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +58,7 @@ pub async fn poll(
     let polling = Polling::begin(&server, &entry).await?;
     polling.join(&entry, channels, cursor.as_ref()).await?;
     let events = polling.events(wait).await;
-    Ok(answer(events, server.clock.now().unix_ms))
+    Ok(answer(&events, server.clock.now().unix_ms))
 }
 
 fn wait(parameters: &Parameters) -> Result<Duration, HttpError> {
@@ -70,8 +69,8 @@ fn wait(parameters: &Parameters) -> Result<Duration, HttpError> {
     Ok(Duration::from_secs(seconds.min(WAIT_SECONDS)))
 }
 
-fn answer(events: VecDeque<Bytes>, unix_ms: u64) -> Response {
-    let events = Vec::from(events).concat();
+fn answer(events: &[Bytes], unix_ms: u64) -> Response {
+    let events = events.concat();
     // Each has a comma before it.
     let events = String::from_utf8_lossy(events.get(1..).unwrap_or_default());
     let body = format!(r#"{{"events":[{events}],"timestamp":"{}"}}"#, timestamp(unix_ms));
@@ -154,10 +153,10 @@ impl<'a> Polling<'a> {
     }
 
     /// What there is, or what comes first.
-    async fn events(&self, wait: Duration) -> VecDeque<Bytes> {
+    async fn events(&self, wait: Duration) -> Vec<Bytes> {
         // Nothing has come when it is over.
         let _ = timeout(wait, poll_fn(|context| self.outbox.poll_held(context))).await;
-        self.outbox.take()
+        self.outbox.take(usize::MAX)
     }
 }
 

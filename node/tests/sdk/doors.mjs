@@ -4,6 +4,7 @@
 import { createHmac } from "node:crypto";
 
 import { EventSource } from "eventsource";
+import { io } from "socket.io-client";
 import WebSocket from "ws";
 
 import { APP } from "./endpoint.mjs";
@@ -47,6 +48,29 @@ export function plain(t, endpoint, jwt) {
       await opened;
       say({ type: "subscribe", channel, since });
       return inbox.take("subscribed", (message) => message.channel === channel);
+    },
+  };
+}
+
+/** A Socket.IO client. Its inbox has the events, by their name; `data` is the first argument. */
+export function socketIo(t, endpoint, jwt, options = {}) {
+  const url = `http://127.0.0.1:${endpoint.port}`;
+  const socket = io(url, { auth: { token: `Bearer ${jwt}` }, forceNew: true, reconnectionDelay: 50, ...options });
+  t.after(() => socket.close());
+  const inbox = new Inbox();
+  socket.onAny((event, data) => inbox.push({ event, data }));
+  for (const event of ["connect", "disconnect", "connect_error"]) {
+    socket.on(event, (data) => inbox.push({ event, data }));
+  }
+  const ask = (event, message) => new Promise((resolve) => socket.emit(event, message, resolve));
+  return {
+    socket,
+    inbox,
+    ask,
+    async subscribe(topic, more = {}) {
+      const answer = await ask("subscribe", { topic, timestamp: Date.now(), ...more });
+      if (answer.status !== "success") throw new Error(JSON.stringify(answer));
+      return answer;
     },
   };
 }

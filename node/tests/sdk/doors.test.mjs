@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { anything, plain, poll, poller, publish, stream, token } from "./doors.mjs";
+import { anything, plain, poll, poller, publish, socketIo, stream, token } from "./doors.mjs";
 import { APP, eventually, join, startServer } from "./support.mjs";
 
 const server = await startServer(test);
@@ -22,24 +22,45 @@ const PUBLISHERS = {
       await client.inbox.take("published");
     };
   },
+  "Socket.IO": (t, channel) => {
+    const client = socketIo(t, server, anything("publisher"));
+    return async (payload) => {
+      const answer = await client.ask("publish", { topic: channel, payload });
+      assert.equal(answer.status, "success");
+    };
+  },
   "token over HTTP": (_, channel) => async (data) => {
     const { status } = await publish(server, anything("publisher"), { channel, type: "event", data });
     assert.equal(status, 200);
   },
 };
 
+/** The name that an event has at each door of a publisher. */
+const NAMES = { "Socket.IO": "message" };
+
 /** Ways to hear: each gives a function that returns so many events' data. */
 const RECEIVERS = {
-  "pusher-js": async (t, channel) => {
+  "pusher-js": async (t, channel, name) => {
     const { inbox } = await join(server.client(t), channel);
-    return async () => (await inbox.take("event")).data;
+    return async () => (await inbox.take(name)).data;
   },
-  EventSource: async (t, channel) => {
-    const { inbox, opened } = stream(t, server, `/sse/${channel}`);
+  EventSource: async (t, channel, name) => {
+    const { inbox, opened } = stream(t, server, `/sse/${channel}`, { names: [name] });
     await opened;
     await subscribers(channel, 1);
-    return async () => (await inbox.take("event")).data;
+    return async () => (await inbox.take(name)).data;
   },
+  ...Object.fromEntries(
+    [["websocket"], ["polling"], ["polling", "websocket"]].map((transports) => [
+      `Socket.IO by ${transports.join(" and ")}`,
+      async (t, channel) => {
+        // Requests of a polling session have to meet its node.
+        const client = socketIo(t, server.nodes[0], anything("listener"), { transports });
+        await client.subscribe(channel);
+        return async () => (await client.inbox.take("message")).data.payload;
+      },
+    ]),
+  ),
   "plain WebSocket": async (t, channel) => {
     const client = plain(t, server, anything("listener"));
     await client.subscribe(channel);
@@ -64,7 +85,7 @@ for (const [from, publisher] of Object.entries(PUBLISHERS)) {
   for (const [to, receiver] of Object.entries(RECEIVERS)) {
     test(`${from} to ${to}: the same data in the same order`, async (t) => {
       const channel = fresh();
-      const hear = await receiver(t, channel);
+      const hear = await receiver(t, channel, NAMES[from] ?? "event");
       const say = await publisher(t, channel);
       const said = [{ n: 1, text: "ü\n\"" }, [1, "two"], "text", 4, null, { deep: { er: [true] } }];
       for (const data of said) await say(data);

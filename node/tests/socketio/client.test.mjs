@@ -131,35 +131,3 @@ test("a polling client upgrades while events flow, and loses none", async () => 
   for (let tries = 0; tries < 30; tries++) seen += await upgradesWhileEventsFlow();
   assert.ok(seen > 0, "no upgrade was seen");
 });
-
-for (const [way, options] of Object.entries(ways)) {
-  const lost = { ...options, forceNew: true, auth: { recovery: true }, reconnectionDelay: 20 };
-
-  test(`${way}: a connection that is lost is recovered, with what was sent meanwhile`, async () => {
-    const socket = io(url, lost);
-    await once(socket, "auth");
-    assert.equal(socket.recovered, false);
-    const id = socket.id;
-    for (const n of [1, 2, 3]) {
-      const [got] = await Promise.all([once(socket, "lost"), once(socket, "disconnect"), socket.emit("lose", n, Buffer.from([n]))]);
-      assert.deepEqual(got.slice(0, 2), [n, Buffer.from([n])]);
-      assert.equal(got.length, 3, "the offset is the last argument");
-      assert.deepEqual([socket.connected, socket.recovered, socket.id], [true, true, id]);
-    }
-    const back = once(socket, "message-back");
-    socket.emit("message", "on");
-    assert.equal((await back)[0], "on");
-    await closed(socket);
-  });
-
-  test(`${way}: a client that left by itself is a new one`, async () => {
-    const socket = io(url, lost);
-    await once(socket, "auth");
-    const id = socket.id;
-    socket.disconnect().connect();
-    await once(socket, "auth");
-    assert.equal(socket.recovered, false);
-    assert.notEqual(socket.id, id);
-    await closed(socket);
-  });
-}

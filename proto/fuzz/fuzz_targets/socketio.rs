@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use proto::socketio::{Accepted, Action, Input, Sockets, Terms, Typed};
+use proto::socketio::{Action, Input, Socket, Sockets, Terms, Typed};
 use proto::{Moment, Now};
 
 fuzz_target!(|messages: Vec<&[u8]>| {
@@ -13,7 +13,7 @@ fuzz_target!(|messages: Vec<&[u8]>| {
     for message in messages {
         let input = str::from_utf8(message).map_or(Input::Binary(message), Input::Text);
         sockets.apply(input, now, &mut actions);
-        let socket = Accepted::Passing("s");
+        let socket = Socket { id: "s", private: None };
         sockets.apply(Input::Accept { namespace: "/", socket }, now, &mut actions);
     }
     let mut closes = 0;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::channel::{Reply, Role};
+use crate::cluster::slot::StableHash;
 use crate::cursor::Cursor;
 use crate::door::{self, Close, Counted, Request, Signal};
 use crate::intake::Intake;
@@ -186,7 +187,8 @@ impl Session {
             let request = Request::Join { role: Role::SignedIn, since: None };
             actions.push(door::Action::Ask { channel: ChannelName::of_user(user), request });
         }
-        match self.coming_back.take() {
+        let owner = self.owner();
+        match self.coming_back.take().filter(|who| who.private.ends_with(&owner)) {
             Some(coming_back) => self.go_on(coming_back, app, now, actions),
             None => self.accept(None, now, actions),
         }
@@ -239,13 +241,23 @@ impl Session {
         }
     }
 
+    /// Who a private id belongs to, besides: what another user had is not gone on with.
+    fn owner(&self) -> String {
+        let mut hash = StableHash::default();
+        hash.write(self.visitor.user().map_or(&[], |user| user.as_str().as_bytes()));
+        format!("{:016x}", hash.finish())
+    }
+
     /// Lets the client in: as a new socket, or as the one that had this private id.
     fn accept(&mut self, again: Option<String>, now: Now, actions: &mut Vec<door::Action>) {
         self.coming_back = None;
-        if let Some(private) = again {
-            // The id of a socket is the first part of its private id.
-            let id = private.split('.').next().unwrap_or_default().to_owned();
-            self.identity = Identity { id, private };
+        match again {
+            Some(private) => {
+                // The id of a socket is the first part of its private id.
+                let id = private.split('.').next().unwrap_or_default().to_owned();
+                self.identity = Identity { id, private };
+            }
+            None => self.identity.private = format!("{}.{}", self.identity.private, self.owner()),
         }
         let Identity { id, private } = self.identity.clone();
         let socket = Socket { id: &id, private: Some(&private) };

@@ -76,6 +76,7 @@ fn shown(action: &Action) -> String {
         Action::Ping => "(ping frame)".into(),
         Action::Count(counted) => format!("(count {counted:?})"),
         Action::Close(Close { code, reason }) => format!("(close {code} {reason})"),
+        Action::Verify(_) => unreachable!("the protocol has no tokens"),
         Action::Ask { channel, request } => match request {
             Request::Join { role: Role::Subscriber(Some(member)), .. } => {
                 let info = member.info.as_deref().unwrap_or("no info");
@@ -357,7 +358,7 @@ fn what_a_client_may_not_say_is_an_error_and_the_connection_stays() {
         );
         assert_eq!(answer.lines().count(), 1, "{short}: {answer}");
     }
-    assert!(client.apply(Input::Binary).contains("4300"));
+    assert!(client.apply(Input::Binary(&[])).contains("4300"));
     check(
         &mut client,
         r#"{"event":"pusher:ping","data":{}}"#,

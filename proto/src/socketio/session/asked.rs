@@ -1,6 +1,6 @@
 //! What a client asks for, and what it is answered.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::app::App;
@@ -24,10 +24,16 @@ pub(super) struct Message {
     topic: Option<String>,
     message_id: Option<String>,
     timestamp: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "present")]
     payload: Option<Box<RawValue>>,
     ack_required: Option<bool>,
     priority: Option<String>,
     ttl: Option<u64>,
+}
+
+/// A null that stands there is something that is there.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
 }
 
 impl Message {

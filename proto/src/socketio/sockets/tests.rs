@@ -1,6 +1,5 @@
 //! Scripts for the machine of a connection's sockets.
 
-use super::super::recovery::{Away, Keeping, Resume};
 use super::*;
 use proptest::prelude::*;
 
@@ -55,11 +54,11 @@ fn asked(namespace: &'static str, auth: &str) -> Action {
 }
 
 fn accept<'a>(namespace: &'a str, sid: &'a str) -> Input<'a> {
-    Input::Accept { namespace, socket: Accepted::Passing(sid) }
+    Input::Accept { namespace, socket: Socket { id: sid, private: None } }
 }
 
 fn left(namespace: &'static str) -> Action {
-    Action::Left { namespace, resumable: None }
+    Action::Left { namespace }
 }
 
 fn event(name: &str, arguments: Arguments, ack: Option<u64>) -> Action {
@@ -185,58 +184,14 @@ fn a_client_that_connects_nowhere_is_closed_in_time() {
     assert_eq!(Script::connected().0.deadline(), None);
 }
 
-fn resumable() -> Accepted<'static> {
-    let socket = Resumable::new("s".into(), "p".into(), Keeping::default());
-    Accepted::Resumable(Box::new(socket))
-}
-
-/// A connection with a socket in `/` that can come back.
-fn resumable_script() -> Script {
+/// The stock client takes its state for recovered when it is told the private id that it has said.
+#[test]
+fn a_socket_that_can_come_back_is_told_a_private_id() {
     let mut script = Script::opened();
     script.takes(Input::Text("0"), &[asked("/", "{}")]);
-    let accept = Input::Accept { namespace: "/", socket: resumable() };
-    script.takes(accept, &[sent(r#"0{"sid":"s","pid":"p"}"#)]);
-    script
-}
-
-#[test]
-fn a_socket_that_was_lost_comes_back_and_gets_what_it_missed() {
-    let mut script = resumable_script();
-    for (name, offset) in [("a", 0), ("b", 1), ("c", 2)] {
-        let emit = Input::Emit { namespace: "/", name, arguments: Arguments::of("[1]") };
-        script.takes(emit, &[sent(&format!(r#"2["{name}",1,"s.{offset}"]"#))]);
-    }
-    let ack = Input::Ack { namespace: "/", id: 7, arguments: Arguments::of("[]") };
-    script.takes(ack, &[sent("37[]")]);
-
-    let mut actions = Vec::new();
-    script.0.apply(Input::Lost, at(1), &mut actions);
-    let [Action::Left { resumable: Some(socket), .. }] = &mut actions[..] else {
-        panic!("{actions:?}")
-    };
-    let mut away = Away::new(Keeping::default());
-    away.keep((**socket).clone(), at(1));
-
-    let mut script = Script::opened();
-    let auth = r#"{"pid":"p","offset":"s.0","token":"x"}"#;
-    script.takes(Input::Text(&format!("0{auth}")), &[asked("/", auth)]);
-    let socket = away.resume(&Resume::of(auth).unwrap(), at(2)).unwrap();
-    let accept = Input::Accept { namespace: "/", socket: Accepted::Resumable(Box::new(socket)) };
+    let socket = Socket { id: "s", private: Some("p") };
     let greeting = sent(r#"0{"sid":"s","pid":"p"}"#);
-    let missed = [sent(r#"2["b",1,"s.1"]"#), sent(r#"2["c",1,"s.2"]"#)];
-    script.takes(accept, &[&[greeting], &missed[..]].concat());
-    let emit = Input::Emit { namespace: "/", name: "d", arguments: Arguments::of("[]") };
-    script.takes(emit, &[sent(r#"2["d","s.3"]"#)]);
-}
-
-#[test]
-fn a_socket_that_either_side_ended_or_that_misbehaved_does_not_come_back() {
-    let mut script = resumable_script();
-    script.takes(Input::Text("1"), &[left("/")]);
-    let mut script = resumable_script();
-    script.takes(Input::Disconnect { namespace: "/" }, &[sent("1")]);
-    script.takes(Input::Lost, &[]);
-    resumable_script().closed_by(Input::Text("abc"), &[left("/")]);
+    script.takes(Input::Accept { namespace: "/", socket }, &[greeting]);
 }
 
 proptest! {
