@@ -12,14 +12,17 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 use proto::AppId;
+use proto::wire::Wire;
 
 mod cluster;
 mod describe;
+mod door;
 mod http;
 mod process;
 mod relay;
 mod scrape;
 
+pub use door::DoorMetrics;
 pub use http::{HttpMetrics, Route};
 pub use relay::RelayMetrics;
 pub use scrape::Scrape;
@@ -119,17 +122,12 @@ fn owned(labels: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
     labels.iter().map(|&(name, value)| (name, value.to_owned())).collect()
 }
 
-/// What is counted of one app, through the Pusher door and the HTTP API.
+/// What is counted of one app.
 #[derive(Clone)]
 pub struct AppMetrics {
     metrics: Metrics,
     app: String,
-    /// Connections that were let in.
-    pub opened: Counter,
-    /// How long connections lasted.
-    pub lasted: Histogram,
-    /// Bytes of messages from clients.
-    pub received_bytes: Counter,
+    doors: Arc<[DoorMetrics]>,
     /// Publishes through the HTTP API, one for each channel.
     pub published_rest: Counter,
     /// Client events.
@@ -146,16 +144,14 @@ impl AppMetrics {
     /// The counters of an app. The same app always gets the same counters.
     #[must_use]
     pub fn new(metrics: &Metrics, app: &AppId) -> Self {
+        let doors = Wire::ALL.iter().map(|&wire| DoorMetrics::new(metrics, app, wire)).collect();
         let app = app.as_str();
-        let pusher = [("app_id", app), ("transport", "pusher")];
         let published = |source| {
             let labels = [("app_id", app), ("source", source)];
             metrics.counter("handbell_messages_published_total", &labels)
         };
         Self {
-            opened: metrics.counter("handbell_connections_opened_total", &pusher),
-            lasted: metrics.histogram("handbell_connection_duration_seconds", &pusher),
-            received_bytes: metrics.counter("handbell_received_bytes_total", &pusher),
+            doors,
             published_rest: published("rest"),
             published_client: published("client"),
             app: app.to_owned(),
@@ -163,10 +159,10 @@ impl AppMetrics {
         }
     }
 
-    /// Counts the end of a connection.
-    pub fn closed(&self, reason: &'static str) {
-        let labels = [("app_id", self.app.as_str()), ("transport", "pusher"), ("reason", reason)];
-        self.metrics.counter("handbell_connections_closed_total", &labels).increment(1);
+    /// What is counted of a door's connections.
+    #[must_use]
+    pub fn door(&self, wire: Wire) -> &DoorMetrics {
+        &self.doors[wire.index()]
     }
 
     /// Counts the outcome of a subscription.

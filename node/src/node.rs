@@ -152,7 +152,6 @@ impl Node {
             metrics: metrics.clone(),
             apps: self.server.apps.clone(),
             channels: self.server.router.channels().clone(),
-            quotas: self.server.quotas.clone(),
             webhooks: self.webhooks.clone(),
             cluster: self.server.cluster.clone(),
         };

@@ -80,12 +80,6 @@ impl Quotas {
         self.lock().entry(app.clone()).or_default().inherit_channel();
     }
 
-    /// An app's open connections on this node.
-    #[must_use]
-    pub fn open(&self, app: &AppId) -> u32 {
-        self.lock().get(app).map_or(0, Allowance::connections)
-    }
-
     /// An app's open connections, on all nodes.
     ///
     /// # Errors

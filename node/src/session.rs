@@ -86,11 +86,10 @@ struct Task {
 /// What is left to do when a connection has ended, after a panic too.
 impl Drop for Task {
     fn drop(&mut self) {
-        let Connection { socket, entry, .. } = &self.connection;
+        let Connection { socket, entry, door, .. } = &self.connection;
         let (socket, reason) = (*socket, self.ended);
         self.server.quotas.release(&entry.app.id, Demand::Connection);
-        entry.metrics.closed(reason);
-        entry.metrics.lasted.record(self.began.elapsed().as_secs_f64());
+        entry.metrics.door(door.wire()).end(reason, self.began.elapsed());
         tracing::debug!(app = %entry.app.id, %socket, reason, "disconnected");
         let relay = Arc::clone(&self.server.relay);
         tokio::spawn(async move { relay.detach(socket).await });
@@ -109,7 +108,7 @@ impl Task {
     async fn run(&mut self) -> &'static str {
         let Connection { socket, entry, door, outbox, .. } = &self.connection;
         self.server.relay.attach(*socket, Arc::clone(outbox), door.wire()).await;
-        entry.metrics.opened.increment(1);
+        entry.metrics.door(door.wire()).begin();
         tracing::debug!(app = %entry.app.id, %socket, "connected");
         let end = match self.apply(Input::Opened) {
             Ok(()) => loop {
@@ -176,7 +175,8 @@ impl Task {
     fn receive(&mut self, message: Option<Result<Message, Error>>) -> Result<(), End> {
         match message {
             Some(Ok(Message::Text(text))) => {
-                self.connection.entry.metrics.received_bytes.increment(text.len() as u64);
+                let door = self.connection.entry.metrics.door(self.connection.door.wire());
+                door.received_bytes.increment(text.len() as u64);
                 self.apply(Input::Text(text.as_str()))
             }
             Some(Ok(Message::Binary(bytes))) => self.apply(Input::Binary(&bytes)),

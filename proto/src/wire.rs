@@ -28,8 +28,24 @@ pub enum Wire {
 }
 
 impl Wire {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Pusher, Self::Plain, Self::Sse, Self::Poll, Self::SocketIo];
+
     /// How many formats there are.
     pub const COUNT: usize = 5;
+
+    /// A word for metrics: the door that speaks it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Pusher => "pusher",
+            Self::Plain => "ws",
+            Self::Sse => "sse",
+            Self::Poll => "longpoll",
+            Self::SocketIo => "socketio",
+        }
+    }
 
     /// A number below [`Wire::COUNT`].
     #[must_use]

@@ -4,7 +4,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -116,6 +116,7 @@ struct Polling<'a> {
     entry: &'a AppEntry,
     socket: SocketId,
     outbox: Arc<Outbox>,
+    began: Instant,
 }
 
 impl<'a> Polling<'a> {
@@ -123,7 +124,9 @@ impl<'a> Polling<'a> {
         server.quotas.admit(&entry.app.id, Demand::Connection).await.map_err(Refusal::from)?;
         let socket = SocketId::from_random(random::bits());
         let outbox = Arc::new(Outbox::new(Writer::Held, Wire::Poll, &entry.app.limits));
-        let polling = Self { server, entry, socket, outbox: Arc::clone(&outbox) };
+        entry.metrics.door(Wire::Poll).begin();
+        let began = Instant::now();
+        let polling = Self { server, entry, socket, outbox: Arc::clone(&outbox), began };
         server.relay.attach(socket, outbox, Wire::Poll).await;
         Ok(polling)
     }
@@ -163,6 +166,7 @@ impl<'a> Polling<'a> {
 impl Drop for Polling<'_> {
     fn drop(&mut self) {
         self.server.quotas.release(&self.entry.app.id, Demand::Connection);
+        self.entry.metrics.door(Wire::Poll).end("client", self.began.elapsed());
         let (relay, socket): (Arc<Relay>, _) = (Arc::clone(&self.server.relay), self.socket);
         tokio::spawn(async move { relay.detach(socket).await });
     }

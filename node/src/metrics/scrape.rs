@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use proto::wire::Wire;
+
 use crate::apps::Apps;
 use crate::channels::Channels;
 use crate::cluster::Cluster;
-use crate::quotas::Quotas;
 use crate::webhook::Webhooks;
 
 use super::process::Process;
@@ -20,8 +21,6 @@ pub struct Scrape {
     pub apps: Apps,
     /// The channel table.
     pub channels: Channels,
-    /// What apps use.
-    pub quotas: Quotas,
     /// What waits to be delivered.
     pub webhooks: Webhooks,
     /// The other nodes.
@@ -81,10 +80,11 @@ impl Scrape {
 
     fn read_apps(&self) {
         for entry in self.apps.all() {
-            let id = &entry.app.id;
-            let labels = [("app_id", id.as_str()), ("transport", "pusher")];
-            let open = f64::from(self.quotas.open(id));
-            self.metrics.gauge("handbell_connections", &labels).set(open);
+            for wire in Wire::ALL {
+                let labels = [("app_id", entry.app.id.as_str()), ("transport", wire.label())];
+                let open = f64::from(entry.metrics.door(wire).open());
+                self.metrics.gauge("handbell_connections", &labels).set(open);
+            }
         }
     }
 

@@ -347,3 +347,24 @@ test("a page of another origin may listen, poll and publish if the app allows it
   assert.equal(answer.headers.get("access-control-allow-origin"), "https://page.example");
   await answer.body.cancel();
 });
+
+test("connections are counted by their door", async (t) => {
+  const own = await startServer(t);
+  const count = async (door) => {
+    const counts = await Promise.all(own.nodes.map((node) => node.metric("handbell_connections", `transport="${door}"`)));
+    return counts.reduce((sum, count) => sum + count, 0);
+  };
+  const channel = fresh();
+  await plain(t, own, anything("ann")).opened;
+  await socketIo(t, own, anything("ann"), { transports: ["websocket"] }).inbox.take("connected");
+  await stream(t, own, `/sse/${channel}`).opened;
+  const polling = poll(own, anything("ann"), { channels: channel, lastMessageId: `${channel} 0-1-1`, wait: 0 });
+  await join(own.client(t), channel);
+  for (const door of ["ws", "socketio", "sse", "pusher"]) {
+    await eventually(async () => (await count(door)) === 1, () => `one connection at ${door}`);
+  }
+  await polling;
+  await eventually(async () => (await count("longpoll")) === 0);
+  const polls = await Promise.all(own.nodes.map((node) => node.metric("handbell_connections_opened_total", 'transport="longpoll"')));
+  assert.equal(polls.reduce((sum, count) => sum + count, 0), 1);
+});

@@ -88,10 +88,11 @@ export class Node extends Endpoint {
     return JSON.parse(await this.#get(question));
   }
 
-  /** A metric, summed over its labels. */
-  async metric(name) {
-    const lines = (await this.#get("/metrics")).matchAll(/^(\w+)(?:\{.*\})? (.*)$/gm);
-    return [...lines].reduce((sum, [, of, value]) => (of === name ? sum + Number(value) : sum), 0);
+  /** A metric, summed over its labels, or over those that have this one. */
+  async metric(name, label = "") {
+    const lines = (await this.#get("/metrics")).matchAll(/^(\w+)(\{.*\})? (.*)$/gm);
+    const isIt = ([, of, labels = ""]) => of === name && labels.includes(label);
+    return [...lines].filter(isIt).reduce((sum, [, , , value]) => sum + Number(value), 0);
   }
 
   /** Whether this node sees so many nodes, and serves what is its own among them. */
