@@ -170,8 +170,14 @@ impl Director {
         if !self.until(patience, |director| director.is_agreed()) {
             return Err(format!("the nodes do not agree after {patience:.0?}: {:?}", self.looks));
         }
-        self.stage.go_home();
-        if !self.until(patience, |director| director.is_at_home() && director.is_subscribed()) {
+        let is_settled = |director: &mut Self| {
+            // Again and again: one may have connected elsewhere just before its home was ready.
+            if !director.is_at_home() {
+                director.stage.go_home();
+            }
+            director.is_at_home() && director.is_subscribed()
+        };
+        if !self.until(patience, is_settled) {
             let (is, all) = (self.subscribed(), self.subscriptions);
             return Err(format!("{is} of {all} subscriptions after {patience:.0?}"));
         }
