@@ -210,12 +210,6 @@ impl Allowance {
         self.granted.all_connections
     }
 
-    /// Connections open on this node.
-    #[must_use]
-    pub const fn connections(&self) -> u32 {
-        self.connections
-    }
-
     /// The refusal of a demand that the ledger has not granted.
     #[must_use]
     pub const fn refusal(&self, demand: Demand, limits: &Limits) -> Refusal {
