@@ -108,9 +108,9 @@ test("every door shows an event at the same place", async (t) => {
     assert.equal(seq, n);
     assert.equal(from, null);
     assert.match(timestamp, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-    assert.equal((await streamed.take("event")).id, `${channel} ${position}`);
+    assert.equal((await streamed.take("event")).id, `${channel}~${position}`);
     const { id, ...event } = await polled.take("event");
-    assert.deepEqual([id, event.position, event.seq], [`${channel} ${position}`, position, n]);
+    assert.deepEqual([id, event.position, event.seq], [`${channel}~${position}`, position, n]);
   }
 });
 
@@ -280,7 +280,7 @@ test("a stream goes on after the last event that it had", async (t) => {
 
 test("a place that nobody knows any more is a gap, and the stream goes on", async (t) => {
   const channel = fresh();
-  const id = `${channel} 7-1-1`;
+  const id = `${channel}~7-1-1`;
   const { inbox, opened } = stream(t, server, `/sse/${channel}`, { headers: { "last-event-id": id } });
   await opened;
   const gap = await inbox.take("gap");
@@ -308,7 +308,7 @@ test("/ws, poll, /ws with one place lose nothing and repeat nothing", async (t) 
   for (let n = 0; n < 5; n++) heard.push(await socket.inbox.take("event"));
   socket.socket.terminate();
   await say();
-  let id = `${channel} ${heard.at(-1).position}`;
+  let id = `${channel}~${heard.at(-1).position}`;
   for (let rounds = 0; heard.length < 15; rounds++) {
     const { body } = await poll(server, jwt, { lastMessageId: id, wait: 1 });
     for (const event of body.events) heard.push(event);
