@@ -23,7 +23,7 @@ const PUBLISHERS = {
     };
   },
   "Socket.IO": (t, channel) => {
-    const client = socketIo(t, server, anything("publisher"));
+    const client = socketIo(t, server, anything("publisher"), { transports: ["websocket"] });
     return async (payload) => {
       const answer = await client.ask("publish", { topic: channel, payload });
       assert.equal(answer.status, "success");

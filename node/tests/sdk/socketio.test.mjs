@@ -141,8 +141,8 @@ test("who comes back is told what it missed, under the same id", async (t) => {
     client.socket.io.engine.close();
     await client.inbox.take("disconnect");
     for (const topic of topics) await publish(server, anything("bob"), { channel: topic, event: "e", data: round });
-    await client.inbox.take("connect", () => client.socket.recovered);
-    assert.equal(client.socket.id, id);
+    await eventually(() => client.socket.connected);
+    assert.deepEqual([client.socket.recovered, client.socket.id], [true, id]);
     for (const topic of topics) {
       const { data } = await client.inbox.take("message", ({ data }) => data.topic === topic);
       assert.deepEqual([data.payload, data.seq], [round, round]);
@@ -161,7 +161,8 @@ test("who was away for too much begins anew, and knows it", async (t) => {
   client.inbox.items.length = 0;
   client.socket.io.engine.close();
   for (let n = 0; n < 200; n++) await publish(server, anything("bob"), { channel: topic, event: "e", data: n });
-  await client.inbox.take("connect");
+  await client.inbox.take("disconnect");
+  await eventually(() => client.socket.connected);
   assert.equal(client.socket.recovered, false);
   assert.notEqual(client.socket.id, id);
   await client.subscribe(topic);
@@ -176,7 +177,7 @@ test("another user does not go on with what the last one had", async (t) => {
   client.socket.auth = { token: anything("bob") };
   client.socket.io.engine.close();
   await client.inbox.take("disconnect");
-  await client.inbox.take("connect", () => client.socket.connected);
+  await eventually(() => client.socket.connected);
   assert.equal(client.socket.recovered, false);
   assert.equal((await client.inbox.take("connected", ({ data }) => data.user.id === "bob")).data.user.id, "bob");
 });

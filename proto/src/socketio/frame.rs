@@ -19,10 +19,16 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Option<String> {
     let topic = || quoted(channel.as_str());
     match delivery {
         Delivery::Published(publication) => Some(published(channel, publication)),
-        Delivery::Welcome { joined, welcome } => {
-            let is_gap = welcome.recovery == Some(Recovery::Gap);
-            (is_gap && matches!(joined.role, Role::Subscriber(_))).then(|| gap(channel))
-        }
+        Delivery::Welcome { joined, welcome } => match (&joined.role, &welcome.recovery) {
+            // From here on it has a place to go on from.
+            (Role::Subscriber(_), None) => {
+                let count = welcome.subscribers;
+                let data = format!(r#"{{"topic":{},"subscriberCount":{count}}}"#, topic());
+                Some(event("subscribed", &data))
+            }
+            (Role::Subscriber(_), Some(Recovery::Gap)) => Some(gap(channel)),
+            _ => None,
+        },
         Delivery::MemberAdded { member: added, .. } => {
             let data = format!(r#"{{"topic":{},"user":{}}}"#, topic(), member(added));
             Some(event("member_added", &data))

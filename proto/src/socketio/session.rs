@@ -7,6 +7,7 @@
 //! which the stock client calls `recovered`.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -34,6 +35,9 @@ const ROOT: &str = "/";
 /// How long a machine without a deadline sleeps.
 const NEVER: Moment = Moment::from_micros(u64::MAX);
 
+/// How long a client has to close the connection when it was told to go.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// The ids of a socket: others may know the first, and nobody can guess the second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -56,6 +60,8 @@ pub struct Session {
     /// What a client that comes back is waiting for.
     coming_back: Option<ComingBack>,
     expires_at: Option<Moment>,
+    /// When a client that was told to go has to have gone.
+    gone_by: Option<Moment>,
 }
 
 /// A client that wants to go on where it was.
@@ -88,14 +94,15 @@ impl Session {
             asked: VecDeque::new(),
             coming_back: None,
             expires_at: None,
+            gone_by: None,
         }
     }
 
     /// When [`door::Input::Timer`] is to be applied next.
     #[must_use]
     pub fn deadline(&self) -> Moment {
-        let connect_by = self.sockets.deadline().unwrap_or(NEVER);
-        self.expires_at.map_or(connect_by, |expires| expires.min(connect_by))
+        let deadlines = [self.sockets.deadline(), self.expires_at, self.gone_by];
+        deadlines.into_iter().flatten().min().unwrap_or(NEVER)
     }
 
     /// Tells the session what happened: see [`Door::apply`](crate::door::Door::apply).
@@ -440,16 +447,20 @@ impl Session {
         }
     }
 
-    /// Ends the client's socket: the stock client says `io server disconnect`, and does not come back
-    /// by itself.
+    /// Ends the client's socket: the stock client says `io server disconnect`, does not come back by
+    /// itself, and closes the connection. If that were closed here at once it would notice that first.
     fn disconnect(&mut self, now: Now, actions: &mut Vec<door::Action>) {
         self.say(Input::Disconnect { namespace: ROOT }, now, actions);
-        actions.push(door::Action::Close(normal()));
+        self.leave(actions);
+        self.expires_at = None;
+        self.gone_by = Some(now.moment + FAREWELL);
     }
 
     fn timer(&mut self, app: &App, now: Now, actions: &mut Vec<door::Action>) {
+        if self.gone_by.is_some_and(|gone_by| now.moment >= gone_by) {
+            return actions.push(door::Action::Close(normal()));
+        }
         if self.expires_at.is_some_and(|expires| now.moment >= expires) {
-            self.expires_at = None;
             return self.disconnect(now, actions);
         }
         self.hear(Input::Timer, app, now, actions);
