@@ -65,6 +65,11 @@ impl Cursor {
         self.0.get(channel).copied()
     }
 
+    /// It does not speak of a channel any more.
+    pub fn remove(&mut self, channel: &ChannelName) {
+        self.0.remove(channel);
+    }
+
     /// The channels that it speaks of.
     pub fn channels(&self) -> impl Iterator<Item = &ChannelName> {
         self.0.keys()

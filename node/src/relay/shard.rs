@@ -194,6 +194,13 @@ impl Shard {
             local.unsubscribe(socket);
             self.forget_if_unused(&key, socket);
         }
+        if let Some(connection) = self.connections.get_mut(&socket) {
+            connection.left(&key.channel);
+            if let Some(frame) = connection.wire.left(&key.channel) {
+                // An outbox that is full is closed by itself.
+                let _ = connection.give(frame, &mut self.unflushed);
+            }
+        }
         let relay = self.router.me().clone();
         self.router.ask(key, Command::Unsubscribe { relay, socket })
     }

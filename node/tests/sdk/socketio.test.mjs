@@ -115,6 +115,23 @@ test("a messageId that is repeated is published once", async (t) => {
   assert.deepEqual([data.payload, data.seq], ["last", 2]);
 });
 
+test("who comes back does not come back to what it has left", async (t) => {
+  const [kept, left] = [fresh(), fresh()];
+  const client = connect(t, anything("ann"), { transports: ["websocket"] });
+  for (const topic of [kept, left]) await client.subscribe(topic);
+  await publish(server, anything("bob"), { channel: left, event: "e", data: 1 });
+  await client.inbox.take("message");
+  assert.deepEqual(await client.ask("unsubscribe", { topic: left }), { status: "success" });
+  client.socket.io.engine.close();
+  await client.inbox.take("disconnect");
+  await eventually(() => client.socket.connected);
+  assert.equal(client.socket.recovered, true);
+  for (const channel of [left, kept]) await publish(server, anything("bob"), { channel, event: "e", data: channel });
+  assert.equal((await client.inbox.take("message")).data.topic, kept);
+  const { body } = await publish(server, anything("bob"), { channel: left, event: "e", data: 3 });
+  assert.equal(body.deliveredTo, 0);
+});
+
 test("a token that expires and an application that ends it are an io server disconnect", async (t) => {
   const soon = token("ann", { exp: Math.floor(Date.now() / 1000) - 3, permissions: ["*"] });
   const expiring = connect(t, soon);

@@ -7,6 +7,12 @@ use crate::json::{push_string, quoted};
 use crate::name::ChannelName;
 use crate::plain::frame::{member, push_data};
 
+/// This client has left a channel: its place from here on is one without it.
+#[must_use]
+pub fn left(channel: &ChannelName) -> String {
+    event("unsubscribed", &format!(r#"{{"topic":{}}}"#, quoted(channel.as_str())))
+}
+
 /// Something was published that this client does not have.
 #[must_use]
 pub fn gap(channel: &ChannelName) -> String {

@@ -40,6 +40,13 @@ impl Connection {
         }
     }
 
+    /// It is in a channel no longer, and does not come back there.
+    pub(super) fn left(&mut self, channel: &ChannelName) {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.remove(channel);
+        }
+    }
+
     /// A frame as this connection gets it: with its place, where its wire says it.
     pub(super) fn placed(&self, frame: Bytes) -> Bytes {
         match &self.cursor {
