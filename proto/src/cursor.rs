@@ -65,6 +65,16 @@ impl Cursor {
         self.0.get(channel).copied()
     }
 
+    /// It has come so far in a channel, if it does not speak of it yet.
+    pub fn begin(&mut self, channel: &ChannelName, position: Position) {
+        self.0.entry(channel.clone()).or_insert(position);
+    }
+
+    /// It speaks of these channels only.
+    pub fn retain(&mut self, channels: &[ChannelName]) {
+        self.0.retain(|channel, _| channels.contains(channel));
+    }
+
     /// It does not speak of a channel any more.
     pub fn remove(&mut self, channel: &ChannelName) {
         self.0.remove(channel);

@@ -239,7 +239,7 @@ test("a token that expires ends the connection, at each door in its way", async 
   const answer = await fetch(`${server.url}/sse/${fresh()}`, { headers: { authorization: `Bearer ${soon}` } });
   assert.equal(answer.status, 200);
   assert.equal(await socket.closed, 4401);
-  assert.match(await answer.text(), /^retry: \d+\n\n$/);
+  assert.match(await answer.text(), /^retry: \d+\n\n(id: .*\n\n)?$/);
 });
 
 test("the application can end a user's streams and sockets", async (t) => {
@@ -276,6 +276,41 @@ test("a stream goes on after the last event that it had", async (t) => {
   for (let n = 0; n < 5; n++) heard.push((await second.inbox.take("event")).data);
   assert.deepEqual(heard.toSorted(), ["five", "four", "four", "three", "three"]);
   assert.equal(heard.at(-1), "five");
+});
+
+/** Ends with what comes of a stream until there is so much of it, as the browser would keep it. */
+async function lastId(path, id, events) {
+  const headers = { "last-event-id": id };
+  const answer = await fetch(`${server.url}${path}`, { headers });
+  let text = "";
+  for await (const chunk of answer.body.pipeThrough(new TextDecoderStream())) {
+    text += chunk;
+    if (text.split("\ndata: ").length > events && text.endsWith("\n\n")) break;
+  }
+  return text.match(/^id: .*$/gm).at(-1).slice(4);
+}
+
+test("a place speaks of every channel, also of those in which nothing was new", async () => {
+  const jwt = anything("ann");
+  // Which channel answers first differs.
+  for (let round = 0; round < 10; round++) {
+    const channels = [fresh(), fresh(), fresh()];
+    const names = channels.join(",");
+    let { events } = (await poll(server, jwt, { channels: names, wait: 0 })).body;
+    for (const [index, channel] of channels.entries()) {
+      await server.sdk().trigger(channel, "event", index);
+      ({ events } = (await poll(server, jwt, { lastMessageId: events.at(-1).id, wait: 1 })).body);
+      assert.deepEqual(events.map(({ data }) => data), [index]);
+      const spoken = events.at(-1).id.split("~").filter((_, n) => n % 2 === 0);
+      assert.deepEqual(spoken, channels.toSorted());
+    }
+    await server.sdk().trigger(channels[1], "event", "more");
+    const id = await lastId(`/sse?channels=${names}`, events.at(-1).id, 1);
+    assert.deepEqual(id.split("~").filter((_, n) => n % 2 === 0), channels.toSorted());
+    // And of no channel that is not asked for.
+    const one = (await poll(server, jwt, { channels: channels[0], lastMessageId: events[0].id, wait: 0 })).body.events;
+    assert.deepEqual(one, []);
+  }
 });
 
 test("a place that nobody knows any more is a gap, and the stream goes on", async (t) => {

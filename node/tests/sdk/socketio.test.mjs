@@ -115,6 +115,21 @@ test("a messageId that is repeated is published once", async (t) => {
   assert.deepEqual([data.payload, data.seq], ["last", 2]);
 });
 
+test("who comes back twice is in all its topics still", async (t) => {
+  const topics = [fresh(), fresh(), fresh()];
+  const client = connect(t, anything("ann"), { transports: ["websocket"] });
+  for (const topic of topics) await client.subscribe(topic);
+  for (let round = 0; round < 6; round++) {
+    client.socket.io.engine.close();
+    await client.inbox.take("disconnect");
+    // The others have nothing new, and so nothing to say.
+    const topic = topics[round % 3];
+    await publish(server, anything("bob"), { channel: topic, event: "e", data: round });
+    const { data } = await client.inbox.take("message");
+    assert.deepEqual([data.topic, data.payload, client.socket.recovered], [topic, round, true]);
+  }
+});
+
 test("who comes back does not come back to what it has left", async (t) => {
   const [kept, left] = [fresh(), fresh()];
   const client = connect(t, anything("ann"), { transports: ["websocket"] });

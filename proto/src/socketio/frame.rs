@@ -26,8 +26,8 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Option<String> {
     match delivery {
         Delivery::Published(publication) => Some(published(channel, publication)),
         Delivery::Welcome { joined, welcome } => match (&joined.role, &welcome.recovery) {
-            // From here on it has a place to go on from.
-            (Role::Subscriber(_), None) => {
+            // From here on it has a place to go on from, which speaks of this channel too.
+            (Role::Subscriber(_), None | Some(Recovery::Whole(_))) => {
                 let count = welcome.subscribers;
                 let data = format!(r#"{{"topic":{},"subscriberCount":{count}}}"#, topic());
                 Some(event("subscribed", &data))
