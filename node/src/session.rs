@@ -9,10 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use proto::channel::{Command, Joined, Reply, Role};
-use proto::cluster::message::Ack;
-use proto::door::{Action, Close, Counted, Door, Input, Post, Request};
-use proto::event::{Draft, Event, Origin, Priority};
-use proto::idempotency::RetryKey;
+use proto::door::{Action, Close, Counted, Door, Input, Request};
 use proto::pusher::code::CloseCode;
 use proto::quota::Demand;
 use proto::token::strip_bearer;
@@ -22,8 +19,8 @@ use tokio::time::{Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::apps::AppEntry;
-use crate::metrics::AppMetrics;
 use crate::outbox::Outbox;
+use crate::publish;
 use crate::reader::Reader;
 use crate::server::Server;
 
@@ -67,20 +64,6 @@ enum End {
 pub fn run(server: Arc<Server>, connection: Connection) -> Running {
     let mut task = Box::new(Task::new(server, connection));
     Box::pin(async move { task.ended = task.run().await })
-}
-
-/// Publishes what a token allows its user to.
-///
-/// # Errors
-/// That the app has used up what it may publish, or that the channel cannot be reached.
-pub async fn publish_post(
-    server: &Server,
-    entry: &AppEntry,
-    key: ChannelKey,
-    post: Post,
-) -> Result<Reply, Refusal> {
-    let draft = posted(server.event_id(), post);
-    publish(server, &entry.metrics, key, (draft, None)).await
 }
 
 struct Task {
@@ -220,7 +203,7 @@ impl Task {
         actions.into_iter().try_for_each(|action| self.act(action, &entry))
     }
 
-    fn act(&mut self, action: Action, entry: &AppEntry) -> Result<(), End> {
+    fn act(&mut self, action: Action, entry: &Arc<AppEntry>) -> Result<(), End> {
         let Connection { outbox, door, .. } = &self.connection;
         let wire = door.wire();
         match action {
@@ -253,17 +236,17 @@ impl Task {
         Ok(())
     }
 
-    fn start(&mut self, channel: ChannelName, request: Request, entry: &AppEntry) {
+    fn start(&mut self, channel: ChannelName, request: Request, entry: &Arc<AppEntry>) {
         let ask = self.ask(channel.clone(), request, entry);
         self.asks.push((channel, ask));
     }
 
     /// Gives a request to its channel. There is one at a time for a channel, so they keep their
     /// order.
-    fn ask(&self, channel: ChannelName, request: Request, entry: &AppEntry) -> Ask {
+    fn ask(&self, channel: ChannelName, request: Request, entry: &Arc<AppEntry>) -> Ask {
         let socket = self.connection.socket;
         let key = ChannelKey { app: entry.app.id.clone(), channel: channel.clone() };
-        let server = Arc::clone(&self.server);
+        let (server, entry) = (Arc::clone(&self.server), Arc::clone(entry));
         match request.clone() {
             Request::Join { role, since } => Box::pin(async move {
                 let answer = server.relay.join(key, Joined { socket, role, since }).await;
@@ -277,21 +260,14 @@ impl Task {
                 server.relay.unsubscribe(key, socket).await;
                 (channel, request, Ok(Reply::Done))
             }),
-            Request::Publish(event) => {
-                let draft = client_event(server.event_id(), event, socket);
-                let metrics = entry.metrics.clone();
-                Box::pin(async move {
-                    let draft = (draft, Some(Ack::Sequenced));
-                    (channel, request, publish(&server, &metrics, key, draft).await)
-                })
-            }
-            Request::Post(post) => {
-                let draft = posted(server.event_id(), post);
-                let metrics = entry.metrics.clone();
-                Box::pin(async move {
-                    (channel, request, publish(&server, &metrics, key, (draft, None)).await)
-                })
-            }
+            Request::Publish(event) => Box::pin(async move {
+                let event = (event, socket);
+                let answer = publish::client_event(&server, &entry, key, event).await;
+                (channel, request, answer)
+            }),
+            Request::Post(post) => Box::pin(async move {
+                (channel, request, publish::post(&server, &entry, key, post).await)
+            }),
         }
     }
 
@@ -325,34 +301,6 @@ impl Task {
 
 const fn is_subscription(request: &Request) -> bool {
     matches!(request, Request::Join { role: Role::Subscriber(_), .. })
-}
-
-fn client_event(id: u128, event: Event, socket: SocketId) -> Draft {
-    let origin = Origin::Client { socket, user: None };
-    Draft { id, event, origin, ttl_seconds: 0, priority: Priority::default(), retry: None }
-}
-
-/// An id is the user's own: others may use the same.
-fn posted(id: u128, post: Post) -> Draft {
-    let Post { user, event, id: client_id, ttl_seconds, priority } = post;
-    let retry = client_id.map(|id| Arc::new(RetryKey { key: format!("{user} {id}"), item: 0 }));
-    let origin = Origin::User { user };
-    Draft { id, event, origin, ttl_seconds, priority, retry }
-}
-
-async fn publish(
-    server: &Server,
-    metrics: &AppMetrics,
-    key: ChannelKey,
-    (draft, level): (Draft, Option<Ack>),
-) -> Result<Reply, Refusal> {
-    if let Err(error) = server.quotas.admit(&key.app, Demand::Publishes(1)).await {
-        metrics.rate_limited("publishes");
-        return Err(error.into());
-    }
-    metrics.published_client.increment(1);
-    let asked = server.router.ask_for(key, Command::Publish(draft), level);
-    asked.answer().await.map_err(Refusal::from)
 }
 
 /// Ready when any of them is; it is taken out.

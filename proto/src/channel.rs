@@ -183,15 +183,9 @@ impl Channel {
     ) -> Welcome {
         match &joined.role {
             Role::Subscriber(member) => {
-                let recovery =
-                    joined.since.map(|since| self.recover_since(since, joined, now.moment));
-                let now = (now.moment, effects);
-                let mut welcome = self.subscribe(relay, joined.socket, member.as_ref(), now);
-                if matches!(recovery, Some(Recovery::Whole(_))) {
-                    // It has had the cached event, or gets it with what it missed.
-                    welcome.cached = None;
-                }
-                Welcome { recovery, ..welcome }
+                let at = (now.moment, effects);
+                let welcome = self.subscribe(relay, joined.socket, member.as_ref(), at);
+                welcome.with(self.recovery(joined, now.moment))
             }
             Role::SignedIn => {
                 let was_online = !self.signed_in.is_empty();
@@ -239,8 +233,7 @@ impl Channel {
             members: self.kind.is_presence().then(|| self.roster.members()),
             cached,
             subscribers: self.roster.subscribers().len(),
-            is_online: false,
-            recovery: None,
+            ..Welcome::default()
         }
     }
 

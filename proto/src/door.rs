@@ -13,9 +13,9 @@ use crate::plain;
 use crate::position::Position;
 use crate::pusher::Session;
 use crate::refusal::Refusal;
-use crate::socketio;
 use crate::sse;
 use crate::time::{Moment, Now};
+use crate::topics;
 use crate::visitor::Visitor;
 use crate::wire::Wire;
 
@@ -29,7 +29,7 @@ pub enum Door {
     /// An event stream.
     Sse(sse::Session),
     /// Socket.IO.
-    SocketIo(Box<socketio::Session>),
+    SocketIo(Box<topics::Session>),
 }
 
 /// What happens to a session.

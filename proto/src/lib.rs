@@ -30,6 +30,7 @@ pub mod socketio;
 pub mod sse;
 pub mod time;
 pub mod token;
+pub mod topics;
 pub mod visitor;
 pub mod websocket;
 pub mod wire;

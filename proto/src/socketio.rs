@@ -7,12 +7,9 @@
 //! `packages/socket.io-parser` and `packages/socket.io`.
 
 mod arguments;
-pub mod frame;
 mod packet;
-mod session;
 mod sockets;
 
 pub use arguments::Arguments;
 pub use packet::{ATTACHMENTS_MAX, Body, Malformed, Packet, RESERVED, Typed};
-pub use session::{Identity, Session};
 pub use sockets::{Action, Closed, Input, Socket, Sockets, Terms};

@@ -10,7 +10,7 @@ use crate::engineio::Packet;
 use crate::json::quoted;
 use crate::name::ChannelName;
 use crate::websocket::{close_frame, ping_frame, text_frame, text_frame_of};
-use crate::{plain, pusher, socketio, sse};
+use crate::{plain, pusher, sse, topics};
 
 /// A form in which deliveries reach connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +55,7 @@ impl Wire {
             }
             Self::Sse => sse::frame::deliver(channel, delivery).map(Bytes::from),
             Self::Poll => plain::frame::poll(channel, delivery).map(Bytes::from),
-            Self::SocketIo => socketio::frame::deliver(channel, delivery).map(Bytes::from),
+            Self::SocketIo => topics::frame::deliver(channel, delivery).map(Bytes::from),
         }
     }
 
@@ -108,7 +108,7 @@ impl Wire {
             }
             Self::Sse => Some(sse::frame::gap(channel).into()),
             Self::Poll => Some(plain::frame::open("gap", channel, "").into()),
-            Self::SocketIo => Some(socketio::frame::gap(channel).into()),
+            Self::SocketIo => Some(topics::frame::gap(channel).into()),
         }
     }
 

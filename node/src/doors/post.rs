@@ -18,8 +18,8 @@ use super::visitors::{Asking, Parameters, let_user_in};
 use crate::http::channels::Answer;
 use crate::http::error::HttpError;
 use crate::http::{JSON, read_body};
+use crate::publish;
 use crate::server::Server;
-use crate::session::publish_post;
 
 /// What is published: by our names, or by those of an event bus (`type`, and a `timestamp` that says
 /// nothing here).
@@ -57,7 +57,7 @@ pub async fn publish(
     let post = Post { user, event, id: body.id, ttl_seconds, priority };
     let key = ChannelKey { app: app.id.clone(), channel: channel.clone() };
     let id = post.id.clone();
-    match publish_post(&server, &entry, key, post).await? {
+    match publish::post(&server, &entry, key, post).await? {
         Reply::Published(published) => {
             Ok((JSON, format!("{{{}", frame::accepted(&channel, id.as_deref(), &published))))
         }

@@ -10,7 +10,7 @@ use proto::SocketId;
 use proto::door::Door;
 use proto::engineio::Timing;
 use proto::quota::Demand;
-use proto::socketio::{Identity, Session};
+use proto::topics::{Identity, Session};
 
 use super::visitors::claimed;
 use crate::apps::AppEntry;

@@ -307,6 +307,18 @@ pub struct Welcome {
     pub recovery: Option<Recovery>,
 }
 
+impl Welcome {
+    /// With what a connection has missed. If it gets all of that it has had the cached event, or gets
+    /// it with the rest.
+    #[must_use]
+    pub(super) fn with(mut self, recovery: Option<Recovery>) -> Self {
+        if matches!(recovery, Some(Recovery::Whole(_))) {
+            self.cached = None;
+        }
+        Self { recovery, ..self }
+    }
+}
+
 /// What a connection that comes back has missed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Recovery {

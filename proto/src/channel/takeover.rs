@@ -183,21 +183,22 @@ impl Channel {
         ends.any(|end| end.epoch == place.epoch && place.offset <= end.offset)
     }
 
-    /// What a connection has missed that had come so far. It gets nothing that has expired or that
-    /// it said itself.
-    pub(super) fn recover_since(&self, since: Position, joined: &Joined, now: Moment) -> Recovery {
+    /// What a connection has missed that says how far it had come. It gets nothing that has expired or
+    /// that it said itself.
+    pub(super) fn recovery(&self, joined: &Joined, now: Moment) -> Option<Recovery> {
+        let since = joined.since?;
         let oldest = self.memory.iter().next().map(|publication| publication.position.offset);
         let is_whole = since.offset == self.position.offset
             || oldest.is_some_and(|oldest| oldest <= since.offset.next());
         if !is_whole || !self.has_come_by(since) {
-            return Recovery::Gap;
+            return Some(Recovery::Gap);
         }
         let missed = self.memory.iter().filter(|publication| {
             publication.position.offset > since.offset
                 && !publication.has_expired(now)
                 && publication.draft.origin.except() != Some(joined.socket)
         });
-        Recovery::Whole(missed.cloned().collect())
+        Some(Recovery::Whole(missed.cloned().collect()))
     }
 
     /// What an earlier owner gave a place to and only a relay has. Of a relay that came another way

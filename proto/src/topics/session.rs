@@ -13,25 +13,22 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::channel::{Reply, Role};
-use crate::cluster::slot::StableHash;
 use crate::cursor::Cursor;
 use crate::door::{self, Close, Counted, Request, Signal};
 use crate::intake::Intake;
-use crate::json::quoted;
 use crate::name::ChannelName;
 use crate::plain::code;
 use crate::refusal::Refusal;
 use crate::time::{Moment, Now};
 use crate::visitor::Visitor;
 
-use super::sockets::{Action, Input, Socket, Sockets, Terms};
+use crate::socketio::{Action, Arguments, Input, Sockets, Terms};
 
-mod asked;
-
-use asked::{Asked, Message};
+use super::asked::{self, Asked, Message};
+use super::coming_back::ComingBack;
 
 /// The one namespace.
-const ROOT: &str = "/";
+pub(super) const ROOT: &str = "/";
 /// How long a machine without a deadline sleeps.
 const NEVER: Moment = Moment::from_micros(u64::MAX);
 
@@ -51,26 +48,17 @@ pub struct Identity {
 #[derive(Debug)]
 pub struct Session {
     sockets: Sockets,
-    identity: Identity,
-    visitor: Visitor,
+    pub(super) identity: Identity,
+    pub(super) visitor: Visitor,
     messages: Intake,
-    channels: BTreeSet<ChannelName>,
+    pub(super) channels: BTreeSet<ChannelName>,
     /// Requests that the client waits for, in their order.
     asked: VecDeque<Asked>,
     /// What a client that comes back is waiting for.
-    coming_back: Option<ComingBack>,
+    pub(super) coming_back: Option<ComingBack>,
     expires_at: Option<Moment>,
     /// When a client that was told to go has to have gone.
     gone_by: Option<Moment>,
-}
-
-/// A client that wants to go on where it was.
-#[derive(Debug)]
-struct ComingBack {
-    private: String,
-    cursor: Cursor,
-    /// Channels that have not let it in yet.
-    waiting: BTreeSet<ChannelName>,
 }
 
 /// What a client says of itself.
@@ -150,7 +138,7 @@ impl Session {
     }
 
     /// As [`Session::hear`], for what needs no answer of the sockets but what they send.
-    fn say(&mut self, input: Input<'_>, now: Now, actions: &mut Vec<door::Action>) {
+    pub(super) fn say(&mut self, input: Input<'_>, now: Now, actions: &mut Vec<door::Action>) {
         let mut wanted = Vec::new();
         self.sockets.apply(input, now, &mut wanted);
         actions.extend(wanted.into_iter().filter_map(|action| match action {
@@ -201,93 +189,19 @@ impl Session {
         }
     }
 
-    /// Joins the channels in which the client was, where it was.
-    fn go_on(
+    pub(super) fn emit(
         &mut self,
-        mut coming_back: ComingBack,
-        app: &App,
+        name: &str,
+        data: &str,
         now: Now,
         actions: &mut Vec<door::Action>,
     ) {
-        let mut requests = Vec::new();
-        for name in coming_back.cursor.channels() {
-            let Ok((channel, role)) = self.visitor.subscribe(app, name.as_str()) else {
-                return self.accept(None, now, actions);
-            };
-            let since = coming_back.cursor.get(&channel);
-            requests.push((channel, Request::Join { role, since }));
-        }
-        if requests.len() > app.limits.channels_per_connection {
-            return self.accept(None, now, actions);
-        }
-        for (channel, request) in requests {
-            coming_back.waiting.insert(channel.clone());
-            self.channels.insert(channel.clone());
-            actions.push(door::Action::Ask { channel, request });
-        }
-        self.coming_back = Some(coming_back);
-    }
-
-    /// A channel has let a client in that comes back, or not.
-    fn came_back(
-        &mut self,
-        channel: &ChannelName,
-        is_whole: bool,
-        now: Now,
-        actions: &mut Vec<door::Action>,
-    ) {
-        let Some(coming_back) = &mut self.coming_back else { return };
-        coming_back.waiting.remove(channel);
-        if !is_whole {
-            // It begins anew, and subscribes to what it wants.
-            self.leave(actions);
-            self.accept(None, now, actions);
-        } else if coming_back.waiting.is_empty() {
-            let private = std::mem::take(&mut coming_back.private);
-            self.accept(Some(private), now, actions);
-        }
-    }
-
-    /// Who a private id belongs to, besides: what another user had is not gone on with.
-    fn owner(&self) -> String {
-        let mut hash = StableHash::default();
-        hash.write(self.visitor.user().map_or(&[], |user| user.as_str().as_bytes()));
-        format!("{:016x}", hash.finish())
-    }
-
-    /// Lets the client in: as a new socket, or as the one that had this private id.
-    fn accept(&mut self, again: Option<String>, now: Now, actions: &mut Vec<door::Action>) {
-        self.coming_back = None;
-        match again {
-            Some(private) => {
-                // The id of a socket is the first part of its private id.
-                let id = private.split('.').next().unwrap_or_default().to_owned();
-                self.identity = Identity { id, private };
-            }
-            None => self.identity.private = format!("{}.{}", self.identity.private, self.owner()),
-        }
-        let Identity { id, private } = self.identity.clone();
-        let socket = Socket { id: &id, private: Some(&private) };
-        self.say(Input::Accept { namespace: ROOT, socket }, now, actions);
-        let user = self.visitor.user().map_or_else(
-            || "null".to_owned(),
-            |user| format!(r#"{{"id":{}}}"#, quoted(user.as_str())),
-        );
-        let data = format!(
-            r#"{{"connectionId":{},"timestamp":{},"user":{user}}}"#,
-            quoted(&id),
-            now.unix_ms
-        );
-        self.emit("connected", &data, now, actions);
-    }
-
-    fn emit(&mut self, name: &str, data: &str, now: Now, actions: &mut Vec<door::Action>) {
-        let arguments = super::Arguments::of(format!("[{data}]"));
+        let arguments = Arguments::of(format!("[{data}]"));
         self.say(Input::Emit { namespace: ROOT, name, arguments }, now, actions);
     }
 
     /// The client is in no channel any more.
-    fn leave(&mut self, actions: &mut Vec<door::Action>) {
+    pub(super) fn leave(&mut self, actions: &mut Vec<door::Action>) {
         let channels = std::mem::take(&mut self.channels).into_iter();
         actions.extend(
             channels.map(|channel| door::Action::Ask { channel, request: Request::Unsubscribe }),
@@ -418,7 +332,7 @@ impl Session {
         let refusal = answer.as_ref().err().copied();
         let (status, more) = asked::status(answer);
         if let Some(id) = asked.ack {
-            let arguments = super::Arguments::of(format!("[{{{status}{more}}}]"));
+            let arguments = Arguments::of(format!("[{{{status}{more}}}]"));
             self.say(Input::Ack { namespace: ROOT, id, arguments }, now, actions);
         }
         if let Some(event) = asked.event(&status, &more) {
