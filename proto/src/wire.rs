@@ -93,7 +93,7 @@ impl Wire {
     #[must_use]
     pub fn left(self, channel: &ChannelName) -> Option<Bytes> {
         match self {
-            Self::SocketIo => Some(socketio::frame::left(channel).into()),
+            Self::SocketIo => Some(topics::frame::left(channel).into()),
             Self::Pusher | Self::Plain | Self::Sse | Self::Poll => None,
         }
     }

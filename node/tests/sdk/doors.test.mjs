@@ -180,9 +180,16 @@ test("a publish with an id that is repeated is heard once and answered with its 
   assert.equal(answers[0].deliveredTo, 1);
   const events = [await client.inbox.take("event"), await client.inbox.take("event")];
   assert.deepEqual(events.map(({ data, from }) => [data, from]), [["a", "ann"], ["b", "ann"]]);
-  // Another user's id is another id.
-  const { body } = await publish(server, anything("bob"), { channel, event: "event", data: 1, id: "a" });
-  assert.equal(body.seq, 3);
+  // Another user's id is another id, whatever the two are called.
+  const others = [["bob", "a"], ["bob", "x a"], ["bob x", "a"]];
+  for (const [index, [user, id]] of others.entries()) {
+    const { body } = await publish(server, anything(user), { channel, event: "event", data: 1, id });
+    assert.equal(body.seq, 3 + index);
+  }
+  for (const id of ["", "x".repeat(129)]) {
+    const { status } = await publish(server, anything("bob"), { channel, event: "event", data: 1, id });
+    assert.equal(status, 400);
+  }
 });
 
 for (const [name, bad] of Object.entries({
