@@ -111,6 +111,14 @@ test("the browser's EventSource hears events by their names, and is gone when it
   });
 });
 
+/** Ends a user's stream, and waits until the page has noticed. */
+async function end(tab, user) {
+  await eventually(async () => {
+    await server.sdk().terminateUserConnections(user);
+    return (await seen(tab)).errors > 0;
+  });
+}
+
 test("the browser's EventSource comes back by itself after its stream was ended, and misses nothing", async (t) => {
   const channel = fresh("job");
   const user = fresh("user");
@@ -118,10 +126,7 @@ test("the browser's EventSource comes back by itself after its stream was ended,
   await subscribed(channel);
   await say(channel, 1);
   await until(tab, ({ heard }) => heard.length === 1);
-  await eventually(async () => {
-    await server.sdk().terminateUserConnections(user);
-    return (await seen(tab)).errors > 0;
-  });
+  await end(tab, user);
   // It waits for a second or longer before it comes back.
   for (const data of [2, 3, 4]) await say(channel, data);
   assert.deepEqual((await seen(tab)).heard, [1]);
@@ -129,6 +134,18 @@ test("the browser's EventSource comes back by itself after its stream was ended,
   await say(channel, 5);
   const { heard, gaps, opens } = await until(tab, ({ heard }) => heard.length >= 5);
   assert.deepEqual([heard, gaps, opens], [[1, 2, 3, 4, 5], 0, 2]);
+});
+
+test("it misses nothing either if it had heard nothing yet", async (t) => {
+  const channel = fresh("job");
+  const user = fresh("user");
+  const tab = await open(t, listen, `${server.url}/sse/${channel}?token=${anything(user)}`);
+  await subscribed(channel);
+  await until(tab, ({ opens }) => opens === 1);
+  await end(tab, user);
+  for (const data of [1, 2]) await say(channel, data);
+  const { heard, opens } = await until(tab, ({ heard }) => heard.length >= 2);
+  assert.deepEqual([heard, opens], [[1, 2], 2]);
 });
 
 test("the browser's EventSource does not come back when it is refused", async (t) => {
