@@ -227,6 +227,11 @@ test("what a token does not grant is a 403 before a stream begins", async () => 
   assert.equal(status, 403);
 });
 
+test("a publish that nobody hears is no error, and says so", async () => {
+  const { status, body } = await publish(server, anything("worker"), { channel: fresh(), type: "event", data: 1 });
+  assert.deepEqual([status, body.type, body.deliveredTo], [200, "published", 0]);
+});
+
 test("a stream is told by its path which channel it is of", async (t) => {
   const streams = { "jobs/7": "job:7", "projects/abc": "project:abc", "user:7:news": "user:7:news" };
   for (const [path, channel] of Object.entries(streams)) {
@@ -254,9 +259,10 @@ test("the application can end a user's streams and sockets", async (t) => {
   await socket.opened;
   const headers = { authorization: `Bearer ${anything("mallory")}` };
   const answer = await fetch(`${server.url}/sse/${fresh()}`, { headers });
+  const both = Promise.all([socket.closed, answer.text()]);
   await eventually(async () => {
     await server.sdk().terminateUserConnections("mallory");
-    const ended = await Promise.race([Promise.all([socket.closed, answer.text()]), sleep(100)]);
+    const ended = await Promise.race([both, sleep(100)]);
     return ended && assert.equal(ended[0], 4401) === undefined;
   });
 });

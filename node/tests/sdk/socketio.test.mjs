@@ -115,6 +115,15 @@ test("a messageId that is repeated is published once", async (t) => {
   assert.deepEqual([data.payload, data.seq], ["last", 2]);
 });
 
+test("who wants no ack gets the acknowledgement alone", async (t) => {
+  const topic = fresh();
+  const client = connect(t, anything("ann"));
+  const message = { topic, payload: 1, messageId: "quiet", ackRequired: false };
+  assert.equal((await client.ask("publish", message)).status, "success");
+  await client.ask("publish", { topic, payload: 2, messageId: "loud" });
+  assert.equal((await client.inbox.take("ack")).data.id, "loud");
+});
+
 test("who comes back twice is in all its topics still", async (t) => {
   const topics = [fresh(), fresh(), fresh()];
   const client = connect(t, anything("ann"), { transports: ["websocket"] });
