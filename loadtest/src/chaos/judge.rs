@@ -177,7 +177,9 @@ impl Judge {
     /// it, but for who is where.
     pub fn verdict(&mut self, terms: Terms) -> Verdict {
         let mut verdict = std::mem::take(&mut self.faults);
-        self.deliveries.judge(terms, &mut verdict);
+        let closed = self.closed.iter().map(|(closed, node)| (closed.connection, *node));
+        let nodes = self.open.iter().map(|(&open, &node)| (open, node)).chain(closed).collect();
+        self.deliveries.judge(terms, &nodes, &mut verdict);
         let cut = self.cut.take();
         for published in std::mem::take(&mut self.published) {
             judge_publish(&published, terms, &mut verdict);

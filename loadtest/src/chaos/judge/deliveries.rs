@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use super::super::observation::{Channel, Connection, Outcome, Published, Subscribed};
+use super::super::observation::{Channel, Connection, Node, Outcome, Published, Subscribed};
 use super::Terms;
 use super::verdict::{Fault, Verdict};
 use crate::mark::Mark;
@@ -126,7 +126,13 @@ impl Deliveries {
         channels.iter().map(first).collect()
     }
 
-    pub(super) fn judge(&mut self, terms: Terms, verdict: &mut Verdict) {
+    /// `nodes` are those at which connections are, or were.
+    pub(super) fn judge(
+        &mut self,
+        terms: Terms,
+        nodes: &BTreeMap<Connection, Node>,
+        verdict: &mut Verdict,
+    ) {
         for (&channel, subscriptions) in &self.subscriptions {
             let streams = channel * self.publishers..(channel + 1) * self.publishers;
             let Some(last) = streams.end.checked_sub(1) else { continue };
@@ -136,7 +142,17 @@ impl Deliveries {
                 judge_holes(subscriptions, published, terms, verdict);
             }
             self.judge_streams(subscriptions, verdict);
-            judge_pairs(channel, subscriptions, verdict);
+            // Two sides of a cut each have an order of their own.
+            let node = |connection: &Connection| nodes.get(connection).copied();
+            let groups: BTreeSet<Option<Node>> = match terms.is_cut {
+                true => subscriptions.keys().map(|(connection, _)| node(connection)).collect(),
+                false => BTreeSet::from([None]),
+            };
+            for group in groups {
+                let is_in = |connection: &Connection| !terms.is_cut || node(connection) == group;
+                let group = subscriptions.iter().filter(|((connection, _), _)| is_in(connection));
+                judge_pairs(channel, group.map(|(_, subscription)| subscription), verdict);
+            }
         }
         self.forget();
     }
@@ -208,13 +224,13 @@ fn judge_holes(
 }
 
 /// What two connections both got, they got in the same order.
-fn judge_pairs(
+fn judge_pairs<'a>(
     channel: Channel,
-    subscriptions: &BTreeMap<(Connection, Duration), Subscription>,
+    subscriptions: impl Iterator<Item = &'a Subscription>,
     verdict: &mut Verdict,
 ) {
     let orders: BTreeSet<Vec<Mark>> =
-        subscriptions.values().map(|s| s.got.iter().map(|(mark, _)| *mark).collect()).collect();
+        subscriptions.map(|s| s.got.iter().map(|(mark, _)| *mark).collect()).collect();
     let orders: Vec<Vec<Mark>> = orders.into_iter().collect();
     for (first, order) in orders.iter().enumerate() {
         let places: HashMap<Mark, usize> = order.iter().copied().zip(0..).collect();

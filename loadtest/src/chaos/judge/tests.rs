@@ -439,3 +439,18 @@ fn the_largest_wave_is_found() {
     assert_eq!(largest_wave(ends.into(), at(250)), 3);
     assert_eq!(largest_wave(Vec::new(), at(250)), 0);
 }
+
+/// Both sides of a cut serve: what is sequenced on each of them can stand in two orders. What one node
+/// hands out stands in one.
+#[test]
+fn two_sides_of_a_cut_may_have_two_orders_and_one_node_may_not() {
+    for (node, expected) in [(1, vec![]), (0, vec![(Fault::Reordered, 1)])] {
+        let mut judge = judge(&[A, B]);
+        judge.take(Observation::Opened(B, node));
+        let (one, other) = (mark(0, 0), mark(1, 0));
+        acknowledge(&mut judge, &[one, other]);
+        receive(&mut judge, A, &[one, other]);
+        receive(&mut judge, B, &[other, one]);
+        assert_eq!(faults(&mut judge, CUT), expected, "B at node {node}");
+    }
+}
