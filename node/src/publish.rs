@@ -41,7 +41,9 @@ pub async fn post(
     post: Post,
 ) -> Result<Reply, Refusal> {
     let Post { user, event, id, ttl_seconds, priority } = post;
-    let retry = id.map(|id| Arc::new(RetryKey { key: format!("{user} {id}"), item: 0 }));
+    // An id of a user may have anything in it: its length keeps it apart from what follows.
+    let key_of = |id| format!("{} {user} {id}", user.as_str().len());
+    let retry = id.map(|id| Arc::new(RetryKey { key: key_of(id), item: 0 }));
     let origin = Origin::User { user };
     let draft = Draft { id: server.event_id(), event, origin, ttl_seconds, priority, retry };
     publish(server, entry, key, (draft, None)).await

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::channel::{Delivery, Joined, Reply};
 use proto::cluster::slot::{SLOTS, Slot};
+use proto::cursor::Cursor;
 use proto::door::Close;
 use proto::wire::Wire;
 use proto::{ChannelKey, RelayId, SocketId};
@@ -41,6 +42,13 @@ pub enum ToShard {
         outbox: Arc<Outbox>,
         /// How its frames are encoded.
         wire: Wire,
+    },
+    /// A connection goes on from somewhere, before it joins anything.
+    GoesOn {
+        /// Its id.
+        socket: SocketId,
+        /// How far it had come in the channels that it is about to join.
+        cursor: Cursor,
     },
     /// A connection is gone.
     Detach {
@@ -146,6 +154,12 @@ impl Relay {
     /// Tells of a new connection. Returns once its deliveries have somewhere to go.
     pub async fn attach(&self, socket: SocketId, outbox: Arc<Outbox>, wire: Wire) {
         self.tell(self.shard_of(socket), ToShard::Attach { socket, outbox, wire }).await;
+    }
+
+    /// Tells how far a new connection had come in the channels that it is about to join: then every
+    /// place that it is told speaks of all of them, also before they have answered.
+    pub async fn go_on(&self, socket: SocketId, cursor: Cursor) {
+        self.tell(self.shard_of(socket), ToShard::GoesOn { socket, cursor }).await;
     }
 
     /// Tells of a connection that is gone; its channels are told in turn.

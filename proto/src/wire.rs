@@ -105,6 +105,15 @@ impl Wire {
         matches!(self, Self::SocketIo)
     }
 
+    /// That a connection has left a channel, where it would else go on in it when it comes back.
+    #[must_use]
+    pub fn left(self, channel: &ChannelName) -> Option<Bytes> {
+        match self {
+            Self::SocketIo => Some(topics::frame::left(channel).into()),
+            Self::Pusher | Self::Plain | Self::Sse | Self::Poll => None,
+        }
+    }
+
     /// That publications are lost. None if the format cannot say so, and the client has to begin anew.
     #[must_use]
     pub fn gap(self, channel: &ChannelName) -> Option<Bytes> {

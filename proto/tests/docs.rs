@@ -23,7 +23,13 @@ fn the_limits_page_lists_every_limit() {
          | user id | 128 bytes | subscription error, error 4009 or HTTP 400 |\n\
          | nesting of JSON from outside | 64 levels | error 4300 or HTTP 400 |\n\
          | idempotency key | 256 bytes, remembered for 120 s | HTTP 400 |\n\
+         | id of a publish with a token | 128 bytes, remembered for 120 s | `invalid_message` or HTTP 400 |\n\
          | keys remembered | 4,096 for each of 4,096 slots | the oldest are forgotten |\n\
+         | token | 8192 bytes | HTTP 401, or `Authentication failed` |\n\
+         | channels of an event stream, a poll, or a place | 100 | HTTP 400; a Socket.IO client in more is not recovered |\n\
+         | wait of a poll | 25 s | it is answered |\n\
+         | Engine.IO payload from a client | 1,000,000 bytes; 16 packets until its token was checked, then 4,096 | the session is closed |\n\
+         | Socket.IO client that does not connect to the namespace | 45 s | the session is closed |\n\
          | age of a signed request | 600 s either way | HTTP 401 |\n\
          | head of an HTTP request | 16 KiB, 100 headers, 10 s | HTTP 431, or the connection is closed |\n\
          | body of an HTTP request | `request_bytes`, at 1 KiB a second or faster | HTTP 413 or 408 |\n\

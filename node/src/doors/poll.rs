@@ -56,7 +56,7 @@ pub async fn poll(
         "a client polls"
     );
     let polling = Polling::begin(&server, &entry).await?;
-    polling.join(&entry, channels, cursor.as_ref()).await?;
+    polling.join(&entry, channels, cursor).await?;
     let events = polling.events(wait).await;
     Ok(answer(&events, server.clock.now().unix_ms))
 }
@@ -135,11 +135,16 @@ impl<'a> Polling<'a> {
         &self,
         entry: &AppEntry,
         channels: Vec<ChannelName>,
-        cursor: Option<&Cursor>,
+        cursor: Option<Cursor>,
     ) -> Result<(), HttpError> {
         let socket = self.socket;
+        // What is not asked for any more is no part of the places that are answered.
+        let mut cursor = cursor.unwrap_or_default();
+        cursor.retain(&channels);
+        let cursor = &cursor;
+        self.server.relay.go_on(socket, cursor.clone()).await;
         let joins = channels.into_iter().map(|channel| async {
-            let since = cursor.and_then(|cursor| cursor.get(&channel));
+            let since = cursor.get(&channel);
             // Who polls comes and goes all the time: that would say nothing about who is there.
             let joined = Joined { socket, role: Role::Subscriber(None), since };
             let key = ChannelKey { app: entry.app.id.clone(), channel };

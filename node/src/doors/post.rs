@@ -21,6 +21,9 @@ use crate::http::{JSON, read_body};
 use crate::publish;
 use crate::server::Server;
 
+/// Bytes of a client's own id of an event: it is remembered.
+const EVENT_ID_BYTES_MAX: usize = 128;
+
 /// What is published: by our names, or by those of an event bus (`type`, and a `timestamp` that says
 /// nothing here).
 #[derive(Debug, Deserialize)]
@@ -53,6 +56,9 @@ pub async fn publish(
     let event = Event { name: app.event_name(&body.event)?, data: Data::Text(data.into()) };
     let user = visitor.user().cloned();
     let user = user.ok_or_else(|| HttpError::unauthorized("a token is missing"))?;
+    if body.id.as_ref().is_some_and(|id| id.is_empty() || id.len() > EVENT_ID_BYTES_MAX) {
+        return Err(HttpError::bad_request("an `id` has 1 to 128 bytes"));
+    }
     let (ttl_seconds, priority) = (0, Priority::default());
     let post = Post { user, event, id: body.id, ttl_seconds, priority };
     let key = ChannelKey { app: app.id.clone(), channel: channel.clone() };

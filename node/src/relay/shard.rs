@@ -112,6 +112,11 @@ impl Shard {
             ToShard::Attach { socket, outbox, wire } => {
                 self.connections.insert(socket, Connection::new(outbox, wire));
             }
+            ToShard::GoesOn { socket, cursor } => {
+                if let Some(connection) = self.connections.get_mut(&socket) {
+                    connection.goes_on(cursor);
+                }
+            }
             ToShard::Detach { socket } => self.detach(socket),
             // Someone who waits no longer is gone.
             ToShard::Reached { reply } => drop(reply.send(())),
@@ -167,6 +172,9 @@ impl Shard {
             return Asked::unavailable();
         };
         connection.channels.insert(key.clone());
+        if let Some(since) = joined.since {
+            connection.begins(&key.channel, since);
+        }
         self.index.add(&key, self.number);
         self.channels[Slot::of(&key).index()].entry(key.clone()).or_default().join(joined.clone());
         let relay = self.router.me().clone();
@@ -183,6 +191,9 @@ impl Shard {
             return true;
         }
         self.forget_if_unused(key, socket);
+        if let Some(connection) = self.connections.get_mut(&socket) {
+            connection.left(&key.channel);
+        }
         // The owner may have heard of it in a resync in the meantime.
         let relay = self.router.me().clone();
         self.router.send_once(key.clone(), Command::Unsubscribe { relay, socket });
@@ -193,6 +204,13 @@ impl Shard {
         if let Some(local) = self.local(&key) {
             local.unsubscribe(socket);
             self.forget_if_unused(&key, socket);
+        }
+        if let Some(connection) = self.connections.get_mut(&socket) {
+            connection.left(&key.channel);
+            if let Some(frame) = connection.wire.left(&key.channel) {
+                // An outbox that is full is closed by itself.
+                let _ = connection.give(frame, &mut self.unflushed);
+            }
         }
         let relay = self.router.me().clone();
         self.router.ask(key, Command::Unsubscribe { relay, socket })

@@ -108,9 +108,9 @@ test("every door shows an event at the same place", async (t) => {
     assert.equal(seq, n);
     assert.equal(from, null);
     assert.match(timestamp, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-    assert.equal((await streamed.take("event")).id, `${channel} ${position}`);
+    assert.equal((await streamed.take("event")).id, `${channel}~${position}`);
     const { id, ...event } = await polled.take("event");
-    assert.deepEqual([id, event.position, event.seq], [`${channel} ${position}`, position, n]);
+    assert.deepEqual([id, event.position, event.seq], [`${channel}~${position}`, position, n]);
   }
 });
 
@@ -180,9 +180,16 @@ test("a publish with an id that is repeated is heard once and answered with its 
   assert.equal(answers[0].deliveredTo, 1);
   const events = [await client.inbox.take("event"), await client.inbox.take("event")];
   assert.deepEqual(events.map(({ data, from }) => [data, from]), [["a", "ann"], ["b", "ann"]]);
-  // Another user's id is another id.
-  const { body } = await publish(server, anything("bob"), { channel, event: "event", data: 1, id: "a" });
-  assert.equal(body.seq, 3);
+  // Another user's id is another id, whatever the two are called.
+  const others = [["bob", "a"], ["bob", "x a"], ["bob x", "a"]];
+  for (const [index, [user, id]] of others.entries()) {
+    const { body } = await publish(server, anything(user), { channel, event: "event", data: 1, id });
+    assert.equal(body.seq, 3 + index);
+  }
+  for (const id of ["", "x".repeat(129)]) {
+    const { status } = await publish(server, anything("bob"), { channel, event: "event", data: 1, id });
+    assert.equal(status, 400);
+  }
 });
 
 for (const [name, bad] of Object.entries({
@@ -220,6 +227,11 @@ test("what a token does not grant is a 403 before a stream begins", async () => 
   assert.equal(status, 403);
 });
 
+test("a publish that nobody hears is no error, and says so", async () => {
+  const { status, body } = await publish(server, anything("worker"), { channel: fresh(), type: "event", data: 1 });
+  assert.deepEqual([status, body.type, body.deliveredTo], [200, "published", 0]);
+});
+
 test("a stream is told by its path which channel it is of", async (t) => {
   const streams = { "jobs/7": "job:7", "projects/abc": "project:abc", "user:7:news": "user:7:news" };
   for (const [path, channel] of Object.entries(streams)) {
@@ -239,7 +251,7 @@ test("a token that expires ends the connection, at each door in its way", async 
   const answer = await fetch(`${server.url}/sse/${fresh()}`, { headers: { authorization: `Bearer ${soon}` } });
   assert.equal(answer.status, 200);
   assert.equal(await socket.closed, 4401);
-  assert.match(await answer.text(), /^retry: \d+\n\n$/);
+  assert.match(await answer.text(), /^retry: \d+\n\n(id: .*\n\n)?$/);
 });
 
 test("the application can end a user's streams and sockets", async (t) => {
@@ -247,9 +259,10 @@ test("the application can end a user's streams and sockets", async (t) => {
   await socket.opened;
   const headers = { authorization: `Bearer ${anything("mallory")}` };
   const answer = await fetch(`${server.url}/sse/${fresh()}`, { headers });
+  const both = Promise.all([socket.closed, answer.text()]);
   await eventually(async () => {
     await server.sdk().terminateUserConnections("mallory");
-    const ended = await Promise.race([Promise.all([socket.closed, answer.text()]), sleep(100)]);
+    const ended = await Promise.race([both, sleep(100)]);
     return ended && assert.equal(ended[0], 4401) === undefined;
   });
 });
@@ -278,9 +291,44 @@ test("a stream goes on after the last event that it had", async (t) => {
   assert.equal(heard.at(-1), "five");
 });
 
+/** Ends with what comes of a stream until there is so much of it, as the browser would keep it. */
+async function lastId(path, id, events) {
+  const headers = { "last-event-id": id };
+  const answer = await fetch(`${server.url}${path}`, { headers });
+  let text = "";
+  for await (const chunk of answer.body.pipeThrough(new TextDecoderStream())) {
+    text += chunk;
+    if (text.split("\ndata: ").length > events && text.endsWith("\n\n")) break;
+  }
+  return text.match(/^id: .*$/gm).at(-1).slice(4);
+}
+
+test("a place speaks of every channel, also of those in which nothing was new", async () => {
+  const jwt = anything("ann");
+  // Which channel answers first differs.
+  for (let round = 0; round < 10; round++) {
+    const channels = [fresh(), fresh(), fresh()];
+    const names = channels.join(",");
+    let { events } = (await poll(server, jwt, { channels: names, wait: 0 })).body;
+    for (const [index, channel] of channels.entries()) {
+      await server.sdk().trigger(channel, "event", index);
+      ({ events } = (await poll(server, jwt, { lastMessageId: events.at(-1).id, wait: 1 })).body);
+      assert.deepEqual(events.map(({ data }) => data), [index]);
+      const spoken = events.at(-1).id.split("~").filter((_, n) => n % 2 === 0);
+      assert.deepEqual(spoken, channels.toSorted());
+    }
+    await server.sdk().trigger(channels[1], "event", "more");
+    const id = await lastId(`/sse?channels=${names}`, events.at(-1).id, 1);
+    assert.deepEqual(id.split("~").filter((_, n) => n % 2 === 0), channels.toSorted());
+    // And of no channel that is not asked for.
+    const one = (await poll(server, jwt, { channels: channels[0], lastMessageId: events[0].id, wait: 0 })).body.events;
+    assert.deepEqual(one, []);
+  }
+});
+
 test("a place that nobody knows any more is a gap, and the stream goes on", async (t) => {
   const channel = fresh();
-  const id = `${channel} 7-1-1`;
+  const id = `${channel}~7-1-1`;
   const { inbox, opened } = stream(t, server, `/sse/${channel}`, { headers: { "last-event-id": id } });
   await opened;
   const gap = await inbox.take("gap");
@@ -308,7 +356,7 @@ test("/ws, poll, /ws with one place lose nothing and repeat nothing", async (t) 
   for (let n = 0; n < 5; n++) heard.push(await socket.inbox.take("event"));
   socket.socket.terminate();
   await say();
-  let id = `${channel} ${heard.at(-1).position}`;
+  let id = `${channel}~${heard.at(-1).position}`;
   for (let rounds = 0; heard.length < 15; rounds++) {
     const { body } = await poll(server, jwt, { lastMessageId: id, wait: 1 });
     for (const event of body.events) heard.push(event);

@@ -263,7 +263,7 @@ fn error(channel: Option<&str>, id: Option<&str>, refusal: &Refusal) -> Action {
     };
     let retry = match refusal {
         Refusal::RateLimited { retry_after, .. } => {
-            format!(r#","retryAfterMs":{}"#, retry_after.as_millis())
+            format!(r#","retryAfterMs":{}"#, retry_after.as_micros().div_ceil(1000))
         }
         _ => String::new(),
     };

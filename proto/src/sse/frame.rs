@@ -29,7 +29,7 @@ pub fn refused(channel: &ChannelName, why: &str) -> String {
     event("refused", &data)
 }
 
-/// What a stream shows of a delivery: the events, and where the stream does not have all of them.
+/// What a stream shows of a delivery: the events, its place when it is let in, and where the stream does not have all of them.
 #[must_use]
 pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Option<String> {
     match delivery {
@@ -40,7 +40,13 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Option<String> {
                 Some(Cached::Hit(publication)) => Some(published(publication)),
                 Some(Cached::Miss) | None => None,
             };
-            gap.into_iter().chain(cached).reduce(|gap, cached| gap + &cached)
+            // Without either it is nothing but a place, which the client keeps and does not show.
+            Some(
+                gap.into_iter()
+                    .chain(cached)
+                    .reduce(|gap, cached| gap + &cached)
+                    .unwrap_or("\n".into()),
+            )
         }
         _ => None,
     }

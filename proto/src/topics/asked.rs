@@ -116,7 +116,7 @@ pub(super) fn status(answer: Result<String, &Refusal>) -> (String, String) {
     };
     let retry = match refusal {
         Refusal::RateLimited { retry_after, .. } => {
-            format!(r#","retryAfterMs":{}"#, retry_after.as_millis())
+            format!(r#","retryAfterMs":{}"#, retry_after.as_micros().div_ceil(1000))
         }
         _ => String::new(),
     };

@@ -7,6 +7,12 @@ use crate::json::{push_string, quoted};
 use crate::name::ChannelName;
 use crate::plain::frame::{member, push_data};
 
+/// This client has left a channel: its place from here on is one without it.
+#[must_use]
+pub fn left(channel: &ChannelName) -> String {
+    event("unsubscribed", &format!(r#"{{"topic":{}}}"#, quoted(channel.as_str())))
+}
+
 /// Something was published that this client does not have.
 #[must_use]
 pub fn gap(channel: &ChannelName) -> String {
@@ -20,8 +26,8 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Option<String> {
     match delivery {
         Delivery::Published(publication) => Some(published(channel, publication)),
         Delivery::Welcome { joined, welcome } => match (&joined.role, &welcome.recovery) {
-            // From here on it has a place to go on from.
-            (Role::Subscriber(_), None) => {
+            // From here on it has a place to go on from, which speaks of this channel too.
+            (Role::Subscriber(_), None | Some(Recovery::Whole(_))) => {
                 let count = welcome.subscribers;
                 let data = format!(r#"{{"topic":{},"subscriberCount":{count}}}"#, topic());
                 Some(event("subscribed", &data))

@@ -40,6 +40,28 @@ impl Connection {
         }
     }
 
+    /// It goes on from here.
+    pub(super) fn goes_on(&mut self, cursor: Cursor) {
+        if let Some(own) = &mut self.cursor {
+            **own = cursor;
+        }
+    }
+
+    /// It is about to join a channel in which it had come so far: every place that it is told from here
+    /// on speaks of that channel, whatever comes first.
+    pub(super) fn begins(&mut self, channel: &ChannelName, since: Position) {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.begin(channel, since);
+        }
+    }
+
+    /// It is in a channel no longer, and does not come back there.
+    pub(super) fn left(&mut self, channel: &ChannelName) {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.remove(channel);
+        }
+    }
+
     /// A frame as this connection gets it: with its place, where its wire says it.
     pub(super) fn placed(&self, frame: Bytes) -> Bytes {
         match &self.cursor {

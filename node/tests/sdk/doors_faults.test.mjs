@@ -1,0 +1,196 @@
+// A node is killed under a client of each door that resumes: the client comes back on another node
+// with the place that it was given, and has every event once and in order. This file has three nodes,
+// however many the others have.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { anything, plain, poll, publish, socketIo, stream } from "./doors.mjs";
+import { APP, eventually, startBalancer, startServer } from "./support.mjs";
+
+/** Events before the fault, around it, and when the client may come back. */
+const [BEFORE, MEANWHILE, AFTER] = [10, 60, 10];
+/** Who loses its node misses at least so many, because it is not let back earlier. */
+const MISSED = 30;
+const LAST = BEFORE + MEANWHILE + AFTER;
+
+/**
+ * Which node is killed, if the client is on A, the back end talks to C, and the channel is on …
+ *
+ * Where one node has both, nothing is on its way when it is killed: an event that an owner gave to its
+ * own clients and to nobody else dies with it, unacknowledged, and a client that has it is in a place
+ * that the next owner does not know, which is a gap.
+ */
+const FAULTS = {
+  "the client's node is killed": { owner: 1, killed: 0 },
+  "the channel's owner is killed": { owner: 1, killed: 1 },
+  "the client's node, which has the channel, is killed in a pause": { owner: 0, killed: 0, isPause: true },
+};
+
+/**
+ * Clients that come back by themselves. Each is given an address whose first connection goes to A, and
+ * returns what it has heard, how often it connected, and what it has to say of its recovery.
+ */
+const DOORS = {
+  async EventSource(t, endpoint, channel) {
+    const heard = [];
+    const client = { heard, connections: 0, gaps: 0 };
+    const { source, opened } = stream(t, endpoint, `/sse/${channel}`);
+    source.addEventListener("event", ({ data }) => heard.push(JSON.parse(data)));
+    source.addEventListener("gap", () => (client.gaps += 1));
+    source.addEventListener("open", () => (client.connections += 1));
+    await opened;
+    return client;
+  },
+
+  async "plain WebSocket"(t, endpoint, channel) {
+    const heard = [];
+    const client = { heard, connections: 0, gaps: 0 };
+    let since;
+    let isOver = false;
+    t.after(() => (isOver = true));
+    const connect = async () => {
+      const { socket, inbox, opened, closed, say } = plain(t, endpoint, anything("ann"));
+      socket.on("message", (text) => {
+        const message = JSON.parse(text);
+        if (message.type === "event") heard.push(message.data);
+        if (message.type === "gap" || message.recovered === false) client.gaps += 1;
+        if (message.type === "error") socket.terminate();
+        since = message.position ?? since;
+      });
+      closed.then(() => !isOver && sleep(50).then(connect));
+      // One that is refused is closed.
+      await opened.catch(() => {});
+      if (socket.readyState !== socket.OPEN) return;
+      client.connections += 1;
+      say({ type: "subscribe", channel, since });
+      if (client.connections === 1) await inbox.take("subscribed");
+    };
+    await connect();
+    return client;
+  },
+
+  async "long poll"(t, endpoint, channel) {
+    const heard = [];
+    const client = { heard, connections: 1, gaps: 0 };
+    let lastMessageId = "";
+    let isOver = false;
+    t.after(() => (isOver = true));
+    const once = async (wait) => {
+      const { status, body } = await poll(endpoint, anything("ann"), { channels: channel, lastMessageId, wait });
+      assert.ok([200, 503].includes(status), `${status} ${JSON.stringify(body)}`);
+      for (const { type, id, data } of body.events ?? []) {
+        if (type === "event") heard.push(data);
+        if (type === "gap") client.gaps += 1;
+        lastMessageId = id;
+      }
+    };
+    await once(0);
+    (async () => {
+      while (!isOver) {
+        // An answer that is cut off is asked for again, from the same place.
+        await once(1).catch(async (error) => {
+          if (error instanceof assert.AssertionError) client.failure = error;
+          client.connections += 1;
+          await sleep(20);
+        });
+      }
+    })();
+    return client;
+  },
+
+  async "Socket.IO"(t, endpoint, channel) {
+    const heard = [];
+    const client = { heard, connections: 0, gaps: 0, recovered: [] };
+    const { socket, subscribe } = socketIo(t, endpoint, anything("ann"), { transports: ["websocket"] });
+    socket.on("message", ({ payload }) => heard.push(payload));
+    socket.on("gap", () => (client.gaps += 1));
+    socket.on("connect", () => {
+      client.connections += 1;
+      client.recovered.push(socket.recovered);
+    });
+    await subscribe(channel);
+    return client;
+  },
+};
+
+for (const [fault, { owner, killed, isPause }] of Object.entries(FAULTS)) {
+  for (const [door, listen] of Object.entries(DOORS)) {
+    test(`${door}: ${fault}, and every event comes once and in order`, async (t) => {
+      const server = await startServer(t, { nodes: 3 });
+      const [a, , c] = server.nodes;
+      const channel = await ownedBy(server.nodes[owner]);
+      const way = await startBalancer(t, [a.port]);
+      const client = await listen(t, { port: way.port, url: `http://127.0.0.1:${way.port}` }, channel);
+      await eventually(async () => (await a.metric("handbell_connections")) === 1, () => "the client is on A");
+      await subscribed(c, channel);
+
+      const back = publisher(c, channel);
+      await back.say(BEFORE);
+      await eventually(() => client.heard.length >= BEFORE, () => `${client.heard}`);
+      const early = MEANWHILE - MISSED - 5;
+      let saying = back.say(isPause ? early : MEANWHILE);
+      await eventually(() => back.said >= BEFORE + early);
+      if (isPause) await eventually(() => client.heard.length >= back.said, () => `${client.heard}`);
+      if (killed === 0) way.targets = [];
+      await server.nodes[killed].stop("SIGKILL");
+      const atTheKill = { acknowledged: back.said, heard: client.heard.at(-1) };
+      if (isPause) saying = back.say(MEANWHILE - early);
+      await saying;
+      if (killed === 0) assert.ok(client.heard.length <= BEFORE + MEANWHILE - MISSED, `it missed some: ${client.heard}`);
+      way.targets = server.nodes.filter((node) => node.isRunning).map((node) => node.port);
+      await back.say(AFTER);
+
+      const all = Array.from({ length: LAST }, (_, n) => n + 1);
+      const state = () => JSON.stringify({ ...client, atTheKill });
+      await eventually(() => client.heard.includes(LAST), () => `the last event; ${state()}`);
+      assert.deepEqual(client.heard, all, state());
+      assert.equal(client.gaps, 0, state());
+      assert.equal(client.failure, undefined);
+      if (client.recovered) assert.ok(client.recovered.slice(1).every(Boolean), state());
+      if (killed !== 0) assert.equal(client.connections, 1, `it stayed connected: ${state()}`);
+      else assert.ok(client.connections > 1, `it came back: ${state()}`);
+      // Nothing is repeated late either: what is said now comes next.
+      await back.say(1);
+      await eventually(() => client.heard.length > LAST);
+      assert.deepEqual(client.heard, [...all, LAST + 1]);
+    });
+  }
+}
+
+/** A channel that lives on this node. */
+async function ownedBy(node) {
+  for (let n = 0; ; n++) {
+    const name = `fault-${n}`;
+    const { owner } = await node.ask(`/cluster/owner?app=${APP.id}&channel=${name}`);
+    if (owner === node.id) return name;
+  }
+}
+
+/** Waits until somebody is in a channel. */
+async function subscribed(node, channel) {
+  const params = { info: "subscription_count" };
+  await eventually(async () => {
+    const answer = await node.sdk().get({ path: `/channels/${channel}`, params });
+    return (await answer.json()).subscription_count === 1;
+  });
+}
+
+/** Publishes numbers, one after the other, each until it is accepted. */
+function publisher(node, channel) {
+  const back = { said: 0, say };
+  async function say(count) {
+    for (let n = 0; n < count; n++) {
+      const data = back.said + 1;
+      const body = { channel, event: "event", data, id: `${data}` };
+      await eventually(async () => {
+        const { status } = await publish(node, anything("worker"), body);
+        assert.ok([200, 503].includes(status), `${status}`);
+        return status === 200;
+      });
+      back.said = data;
+    }
+  }
+  return back;
+}
