@@ -1,15 +1,11 @@
 //! What is seen from outside, and what must be true of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use proto::channel::{Channel, Member};
 use proto::event::{Data, Publication};
 use proto::http::webhook::{Edge, Happening};
 use proto::{ChannelKey, Moment, Position};
-
-/// How long a welcome may be on its way.
-const WELCOME_MAX: Duration = Duration::from_secs(3);
 
 /// One connection of a client; one that comes back is another.
 pub(super) type Connection = u64;
@@ -20,6 +16,8 @@ pub(super) type Mark = (usize, u64);
 /// What a connection has of a channel.
 #[derive(Debug)]
 struct Subscription {
+    /// When it was asked for.
+    asked: Moment,
     since: Moment,
     until: Option<Moment>,
     last: Position,
@@ -40,6 +38,8 @@ struct Published {
 #[derive(Debug, Default)]
 pub(super) struct Checker {
     subscriptions: BTreeMap<(Connection, ChannelKey), Vec<Subscription>>,
+    /// When connections first asked to be let in where they are not.
+    asked: BTreeMap<(Connection, ChannelKey), Moment>,
     /// What each place of a channel was given to.
     places: BTreeMap<(ChannelKey, Position), Mark>,
     published: BTreeMap<Mark, Published>,
@@ -70,6 +70,10 @@ impl Checker {
         self.violations.push(what);
     }
 
+    pub(super) fn asked(&mut self, connection: Connection, key: &ChannelKey, now: Moment) {
+        self.asked.entry((connection, key.clone())).or_insert(now);
+    }
+
     pub(super) fn subscribed(
         &mut self,
         place: (Connection, &ChannelKey),
@@ -83,7 +87,8 @@ impl Checker {
             return self.wrong(format!("{connection} was welcomed twice in {key:?}"));
         }
         let (got, members) = (BTreeSet::new(), members.map(names));
-        all.push(Subscription { since: now, until: None, last, got, members });
+        let asked = self.asked.remove(&(connection, key.clone())).unwrap_or(now);
+        all.push(Subscription { asked, since: now, until: None, last, got, members });
     }
 
     fn open(&mut self, connection: Connection, key: &ChannelKey) -> Option<&mut Subscription> {
@@ -118,13 +123,13 @@ impl Checker {
         self.delivered += 1;
         let done = self.published.get(&mark).and_then(|published| published.done);
         let Some(subscription) = self.open(connection, key) else { return };
-        let since = subscription.since;
+        let asked = subscription.asked;
         let (last, is_new) = (subscription.last, subscription.got.insert(mark));
         subscription.last = position;
         if position <= last {
             self.wrong(format!("{connection} got {position:?} after {last:?} in {key:?}"));
         }
-        if done.is_some_and(|done| done + WELCOME_MAX < since) {
+        if done.is_some_and(|done| done < asked) {
             self.wrong(format!(
                 "{connection} got {mark:?} of {key:?}, which was over when it came"
             ));

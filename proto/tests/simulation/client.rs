@@ -151,7 +151,10 @@ impl World {
     fn begin(&mut self, client: usize, key: ChannelKey, wish: Wish) {
         let user = UserId::parse(&self.clients[client].user).unwrap();
         let Some(live) = &self.clients[client].live else { return };
-        let (node, socket) = (live.node, live.socket);
+        let (node, socket, connection) = (live.node, live.socket, live.connection);
+        if wish == Wish::In {
+            self.checker.asked(connection, &key, self.now);
+        }
         let is_presence = key.channel.kind().is_presence();
         let member = is_presence.then(|| Arc::new(Member { user, info: None }));
         let number = self.life(node).number();
