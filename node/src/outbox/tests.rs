@@ -10,11 +10,11 @@ async fn connected() -> (Outbox, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (_, writer) = listener.accept().await.unwrap().0.into_split();
-    (Outbox::new(Writer::Plain(writer), &Limits::default()), client)
+    (Outbox::new(Writer::Plain(writer), Wire::Pusher, &Limits::default()), client)
 }
 
 fn held() -> Outbox {
-    Outbox::new(Writer::Held, &Limits::default())
+    Outbox::new(Writer::Held, Wire::Pusher, &Limits::default())
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn what_waits_for_the_new_socket_leaves_before_what_waited_without_one() {
 #[test]
 fn what_is_taken_makes_room() {
     let limits = Limits { outbox_bytes: 4, ..Limits::default() };
-    let outbox = Outbox::new(Writer::Held, &limits);
+    let outbox = Outbox::new(Writer::Held, Wire::Pusher, &limits);
     for frame in ["aa", "b", "c"] {
         outbox.send(frame.into()).unwrap();
     }
