@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod node;
 mod outbound;
 pub mod outbox;
+pub mod places;
 pub mod quotas;
 pub mod random;
 pub mod reader;
