@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod config;
 pub mod doors;
 pub mod engineio;
+pub mod exchange;
 pub mod http;
 mod jwks;
 pub mod listen;
