@@ -234,3 +234,22 @@ async fn sendable(listener: Option<&Listener>, outbox: &Outbox) {
         _ => pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_ends_with_the_line_that_goes_beyond_what_pusher_js_reads() {
+        let (listener, _body) = Listener::stream();
+        // Three bytes and one unit each.
+        let listener = listener.say("漢".repeat(UNITS_MAX)).unwrap();
+        assert!(listener.say("\n".into()).is_none());
+    }
+
+    #[test]
+    fn a_poll_ends_with_what_it_says_first() {
+        let (listener, _body) = Listener::poll();
+        assert!(listener.say("h\n".into()).is_none());
+    }
+}

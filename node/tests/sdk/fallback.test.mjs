@@ -7,6 +7,9 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import Echo from "laravel-echo";
+import Pusher from "pusher-js";
+
 import { heard, open, page, startBrowser, startSite } from "./browser.mjs";
 import { APP, eventually, Inbox, join, record, startBalancer, startHttp, startServer, state } from "./support.mjs";
 
@@ -217,6 +220,19 @@ test("pusher-js falls back by itself where WebSocket does not get through", asyn
   });
   await join(client, fresh("private-room"));
   assert.equal(client.connection.connection.transport.name, "xhr_streaming");
+});
+
+test("laravel-echo is configured in the same way", async (t) => {
+  const [node] = server.nodes;
+  const options = { ...node.clientOptions(ANN), ...over("xhr_streaming", node.port) };
+  const echo = new Echo({ broadcaster: "pusher", Pusher, key: APP.key, ...options });
+  t.after(() => echo.disconnect());
+  const name = fresh("room");
+  const inbox = new Inbox();
+  const channel = echo.private(name).listen(".event", (data) => inbox.push({ event: "event", data }));
+  await new Promise((resolve) => channel.subscribed(resolve));
+  await sdk.trigger(`private-${name}`, "event", { n: 1 });
+  assert.deepEqual((await inbox.take("event")).data, { n: 1 });
 });
 
 test("httpPath may be another", async (t) => {
