@@ -141,7 +141,10 @@ impl Exchange {
                     return Some(Ok(Message::Pong(Bytes::new())));
                 }
                 Event::Sendable => self.deliver(),
-                Event::Timer if self.listener.is_some() => self.beat(),
+                Event::Timer if self.listener.is_some() => {
+                    self.beat();
+                    self.wait();
+                }
                 // Nobody comes back to a session whose response broke off: pusher-js begins anew.
                 Event::Timer | Event::Left | Event::Knock(None) => return None,
             }
@@ -206,10 +209,9 @@ impl Exchange {
         format!("{}{lines}", take(&mut self.opening))
     }
 
-    fn beat(&mut self) {
+    fn beat(&self) {
         // An outbox that is full ends the session by itself.
         let _ = self.outbox.send(ping_frame());
-        self.wait();
     }
 
     fn wait(&mut self) {
