@@ -20,7 +20,7 @@ mod source;
 
 pub use app::AppSection;
 pub use cluster::{ClusterSection, PartitionMode};
-pub use doors::{Doors, PollSection, SocketIoSection, SseSection, WsSection};
+pub use doors::{Doors, FallbackSection, PollSection, SocketIoSection, SseSection, WsSection};
 pub use error::ConfigError;
 pub use jwt_key::JwtKeySection;
 pub use period::Period;
@@ -43,6 +43,8 @@ pub struct Config {
     pub drain: DrainSection,
     /// What is logged and how.
     pub log: LogSection,
+    /// The HTTP fallback of the Pusher door.
+    pub fallback: FallbackSection,
     /// The Socket.IO door.
     pub socketio: SocketIoSection,
     /// The plain WebSocket door.
@@ -190,10 +192,11 @@ impl Config {
         app::check_all(&self.apps)
     }
 
-    /// Where the doors of tokens are.
+    /// Where the doors are.
     #[must_use]
     pub fn doors(&self) -> Doors {
         Doors {
+            fallback: self.fallback.clone(),
             socketio: self.socketio.clone(),
             ws: self.ws.clone(),
             sse: self.sse.clone(),

@@ -21,13 +21,13 @@ use crate::random;
 use crate::websocket::{accept, upgraded};
 
 mod asked;
+mod knock;
 mod link;
-mod sessions;
 
 use asked::{Asked, Transport};
+pub use knock::Sessions;
+use knock::{Answer, Knock};
 pub use link::Link;
-pub use sessions::Sessions;
-use sessions::{Answer, Knock};
 
 type Start = Box<dyn FnOnce(Link) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 

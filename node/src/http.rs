@@ -12,7 +12,7 @@ use axum::routing::{any, get, post};
 
 use crate::config::Doors;
 use crate::doors::post as posting;
-use crate::doors::{plain, poll, socketio as socket_io, sse};
+use crate::doors::{fallback as fall_back, plain, poll, socketio as socket_io, sse};
 use crate::server::Server;
 use crate::websocket;
 
@@ -61,10 +61,14 @@ pub fn routes(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-/// The doors of tokens, where the configuration has put them.
+/// The doors that are where the configuration has put them.
 fn doors(doors: &Doors) -> Router<Arc<Server>> {
-    let Doors { socketio, ws, sse, poll } = doors;
+    let Doors { fallback, socketio, ws, sse, poll } = doors;
+    let session = format!("{}/app/{{key}}/{{number}}/{{session}}", fallback.path);
     Router::new()
+        .route(&format!("{session}/xhr_streaming"), post(fall_back::stream))
+        .route(&format!("{session}/xhr"), post(fall_back::poll))
+        .route(&format!("{session}/xhr_send"), post(fall_back::say))
         .route(&socketio.path, any(socket_io::connect))
         .route(&format!("{}/", socketio.path), any(socket_io::connect))
         .route(&ws.path, get(plain::connect))

@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::cluster::{self, Cluster, Lease, Peers, Pulse, incarnation};
 use crate::config::{ClusterSection, Config, Source};
 use crate::engineio::Sessions;
+use crate::exchange::Exchanges;
 use crate::metrics::{ChannelMetrics, HttpMetrics, Metrics, RelayMetrics, Scrape};
 use crate::quotas::Quotas;
 use crate::relay::{Relay, Shard};
@@ -67,9 +68,8 @@ impl Node {
         let apps = config.check()?;
         let certificate = config.server.tls.clone().map(tls::Certificate::load).transpose()?;
         let (clients, admin) = listeners(&config)?;
-        let metrics = Metrics::new();
+        let (clock, metrics) = (Clock::start(), Metrics::new());
         let apps = Apps::new(apps, metrics.clone());
-        let clock = Clock::start();
         let id = RelayId { node: node_id(config.cluster.as_ref())?, incarnation: incarnation() };
         let (relay, shards) = Relay::new(id.clone(), cores());
         let relay = Arc::new(relay);
@@ -113,6 +113,7 @@ impl Node {
             relay,
             doors: config.doors(),
             engineio: Sessions::default(),
+            fallback: Exchanges::default(),
             timing: timing(&config),
             http_metrics: HttpMetrics::new(&metrics),
             metrics,

@@ -1,4 +1,5 @@
-//! The reading side of a connection: WebSocket messages, or nothing, where the client only listens.
+//! The reading side of a connection: messages over WebSocket or HTTP, or nothing, where the client
+//! only listens.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::engineio::Link;
+use crate::exchange::Exchange;
 use crate::outbox::Outbox;
 use crate::socket::Socket;
 
@@ -26,6 +28,8 @@ pub enum Reader {
     Silent(Socket),
     /// An Engine.IO session, over whichever transport.
     Link(Box<Link>),
+    /// A Pusher session over HTTP.
+    Exchange(Box<Exchange>),
 }
 
 impl Reader {
@@ -61,6 +65,7 @@ impl Reader {
                 Ok(engineio::Message::Binary(bytes)) => Some(Ok(Message::binary(bytes))),
                 Err(_) => None,
             },
+            Self::Exchange(exchange) => exchange.next().await,
         }
     }
 
@@ -73,6 +78,10 @@ impl Reader {
                 let _ = timeout(FAREWELL, poll_fn(|context| outbox.poll_empty(context))).await;
             }
             Self::Link(link) => link.part().await,
+            Self::Exchange(exchange) => {
+                // Nor does a client hear it that does not listen again.
+                let _ = timeout(FAREWELL, exchange.part()).await;
+            }
         }
     }
 }

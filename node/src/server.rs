@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Doors;
 use crate::engineio::Sessions;
+use crate::exchange::Exchanges;
 use crate::metrics::{HttpMetrics, Metrics};
 use crate::quotas::Quotas;
 use crate::relay::Relay;
@@ -33,10 +34,12 @@ pub struct Server {
     pub cluster: Option<Cluster>,
     /// This node's subscribers.
     pub relay: Arc<Relay>,
-    /// Where the doors of tokens are.
+    /// Where the doors are.
     pub doors: Doors,
     /// Engine.IO sessions that requests can find.
     pub engineio: Sessions,
+    /// Sessions of the HTTP fallback that requests can find.
+    pub fallback: Exchanges,
     /// How long clients may be silent.
     pub timing: Timing,
     /// What is counted.

@@ -1,12 +1,11 @@
-//! The WebSocket side of the Pusher door: the upgrade (RFC 6455 §4.2), the checks of a client's
-//! hello, and the start of its connection.
+//! The Pusher door over WebSocket: the upgrade (RFC 6455 §4.2), and the start of a connection.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -14,27 +13,19 @@ use axum::response::IntoResponse;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use proto::app::Limits;
-use proto::door::{Close, Door};
-use proto::http::signature::Query;
-use proto::pusher::code::CloseCode;
-use proto::pusher::{Session, frame, handshake};
+use proto::door::Close;
 use proto::quota::Demand;
-use proto::websocket::text_frame;
 use proto::wire::Wire;
-use proto::{App, SocketId};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::apps::AppEntry;
+use crate::doors::pusher::{begin, book, check, turned_away};
 use crate::http::error::HttpError;
-use crate::listen::Peer;
 use crate::outbox::Outbox;
-use crate::random;
 use crate::reader::{Reader, part};
-use crate::router::RouteError;
 use crate::server::Server;
-use crate::session::{self, Connection};
 use crate::socket::{Socket, Stream};
 
 /// Bytes that the reader takes from the socket at once. Client messages are small, and every idle
@@ -50,21 +41,11 @@ pub async fn connect(
     Path(key): Path<String>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, HttpError> {
-    let entry = server.apps.by_key(&key);
     let (answer, upgrade) = accept(&mut request)?;
-    let verdict = check(&server, entry.as_deref().map(|entry| &entry.app), &request);
-    let verdict = match (&verdict, &entry) {
-        (Ok(()), Some(entry)) => book(&server, &entry.app).await,
-        _ => verdict,
-    };
-    match (entry, verdict) {
-        (Some(entry), Ok(())) => {
-            tokio::spawn(open(server, entry, upgrade));
-        }
-        (_, Err(close)) => {
-            tokio::spawn(turn_away(server, close, upgrade));
-        }
-        (None, Ok(())) => return Err(HttpError::not_found("no app has this key")),
+    let checked = check(&server, &key, &request);
+    match book(&server, checked).await {
+        Ok(entry) => drop(tokio::spawn(open(server, entry, upgrade))),
+        Err(close) => drop(tokio::spawn(turn_away(server, close, upgrade))),
     }
     Ok(answer)
 }
@@ -113,70 +94,24 @@ fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
 }
 
-fn check(server: &Server, app: Option<&App>, request: &Request<Body>) -> Result<(), Close> {
-    if server.is_draining() {
-        return Err(CloseCode::Reconnect.because("the server is going away; reconnect"));
-    }
-    if server.router.channels().is_stopped() {
-        return Err(CloseCode::OverCapacity.because("this node does not serve now; try another"));
-    }
-    let query = Query::parse(request.uri().query().unwrap_or_default()).unwrap_or_default();
-    let hello = handshake::Hello {
-        protocol: query.get("protocol"),
-        origin: request.headers().get(ORIGIN).map(|o| o.to_str().unwrap_or("null")),
-        is_tls: request.extensions().get::<Peer>().is_some_and(|peer| peer.is_tls),
-    };
-    handshake::check(app, hello).map(drop)
-}
-
-/// Counts a connection against the app's quota, or says why there is no room for it.
-async fn book(server: &Server, app: &App) -> Result<(), Close> {
-    let booked = server.quotas.admit(&app.id, Demand::Connection).await;
-    booked.map_err(|error| match error {
-        RouteError::Refused(_) => {
-            CloseCode::OverQuota.because("the app has as many connections as it may")
-        }
-        RouteError::NotOwner | RouteError::Unavailable => {
-            CloseCode::OverCapacity.because("the node is not ready; try again")
-        }
-    })
-}
-
 async fn open(server: Arc<Server>, entry: Arc<AppEntry>, upgrade: OnUpgrade) {
     let Some((stream, outbox)) = upgraded(upgrade, Wire::Pusher, &entry.app.limits).await else {
         server.quotas.release(&entry.app.id, Demand::Connection);
         return;
     };
-    let socket = SocketId::from_random(random::bits());
-    let door = Door::Pusher(Session::new(socket, server.timing, server.clock.now()));
-    session::run(server, Connection { socket, entry, door, reader: Reader::of(stream), outbox })
-        .await;
+    begin(server, entry, Reader::of(stream), outbox).await;
 }
 
-/// Says why a client is not let in, twice: older libraries read the event, newer ones the code.
 async fn turn_away(server: Arc<Server>, close: Close, upgrade: OnUpgrade) {
-    server.metrics.handshake_rejected(reason(&close));
+    let error = turned_away(&server, &close);
     let limits = Limits::default();
     let Some((mut stream, outbox)) = upgraded(upgrade, Wire::Pusher, &limits).await else {
         return;
     };
     // The outbox is new and empty: it takes both.
-    let _ = outbox.send(text_frame(&frame::error(close.code, &close.reason)));
+    let _ = outbox.send(error);
     outbox.close(&close);
     part(&mut stream, &outbox).await;
-}
-
-const fn reason(close: &Close) -> &'static str {
-    match close.code {
-        4000 => "tls_only",
-        4001 => "unknown_app",
-        4003 => "app_disabled",
-        4004 => "over_quota",
-        4007 => "protocol",
-        4009 => "origin",
-        4200 => "draining",
-        _ => "other",
-    }
 }
 
 /// Waits for the upgrade and divides the connection. None if the client has gone.

@@ -4,6 +4,7 @@
 
 pub mod auth;
 pub mod code;
+pub mod fallback;
 pub mod frame;
 pub mod handshake;
 mod session;

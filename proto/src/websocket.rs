@@ -68,8 +68,8 @@ pub enum Frame<'a> {
     Text(&'a str),
     /// A binary frame's payload.
     Binary(&'a [u8]),
-    /// A close frame.
-    Close,
+    /// A close frame: its code and reason.
+    Close(u16, &'a str),
     /// A ping frame.
     Ping,
     /// A pong frame.
@@ -104,7 +104,10 @@ fn first_frame(encoded: &[u8]) -> Option<(Frame<'_>, &[u8])> {
     let frame = match first {
         0x81 => Frame::Text(str::from_utf8(payload).ok()?),
         0x82 => Frame::Binary(payload),
-        0x88 => Frame::Close,
+        0x88 => {
+            let (code, reason) = payload.split_first_chunk()?;
+            Frame::Close(u16::from_be_bytes(*code), str::from_utf8(reason).ok()?)
+        }
         0x89 => Frame::Ping,
         0x8a => Frame::Pong,
         _ => return None,
@@ -144,8 +147,12 @@ mod tests {
             ];
             let read = encoded.concat();
             let read: Vec<_> = frames(&read).collect();
-            let expected =
-                [Frame::Text(&text), Frame::Binary(text.as_bytes()), Frame::Ping, Frame::Close];
+            let expected = [
+                Frame::Text(&text),
+                Frame::Binary(text.as_bytes()),
+                Frame::Ping,
+                Frame::Close(1000, "bye"),
+            ];
             assert_eq!(read, expected);
         }
         assert_eq!(frames(&text_frame("cut")[..4]).count(), 0);

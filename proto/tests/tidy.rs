@@ -21,8 +21,8 @@ const EMPTY_NAMES: &[&str] = &["Manager", "Service", "Handler", "Helper", "Util"
 const LOCKS: &[&str] = &[
     "node/src/channels.rs",
     "node/src/cluster/peers.rs",
-    "node/src/engineio/sessions.rs",
     "node/src/outbox.rs",
+    "node/src/places.rs",
     "node/src/quotas.rs",
     "node/src/relay.rs",
     "node/src/webhook.rs",

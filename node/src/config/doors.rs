@@ -1,4 +1,4 @@
-//! `[socketio]`, `[ws]`, `[sse]` and `[poll]`: where the doors of tokens are.
+//! `[fallback]`, `[socketio]`, `[ws]`, `[sse]` and `[poll]`: where the doors are that can be moved.
 
 use std::time::Duration;
 
@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, Period};
 
-/// The doors of tokens.
+/// The doors that can be moved.
 #[derive(Clone, Debug, Default)]
 pub struct Doors {
+    /// The HTTP fallback of the Pusher door.
+    pub fallback: FallbackSection,
     /// Socket.IO.
     pub socketio: SocketIoSection,
     /// The plain WebSocket.
@@ -18,6 +20,14 @@ pub struct Doors {
     pub sse: SseSection,
     /// The long poll, and publishing and presence beside it.
     pub poll: PollSection,
+}
+
+/// `[fallback]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FallbackSection {
+    /// What paths begin with: `httpPath` of pusher-js.
+    pub path: String,
 }
 
 /// `[socketio]`.
@@ -56,6 +66,12 @@ pub struct PollSection {
     pub path: String,
 }
 
+impl Default for FallbackSection {
+    fn default() -> Self {
+        Self { path: "/pusher".into() }
+    }
+}
+
 impl Default for SocketIoSection {
     fn default() -> Self {
         Self { path: "/socket.io".into() }
@@ -88,6 +104,7 @@ impl Doors {
     /// The first that is not.
     pub fn check(&self) -> Result<(), ConfigError> {
         let paths = [
+            ("fallback", &self.fallback.path),
             ("socketio", &self.socketio.path),
             ("ws", &self.ws.path),
             ("sse", &self.sse.path),

@@ -24,10 +24,12 @@ use tokio_tungstenite::tungstenite::{Error, Message as Received};
 
 use crate::clock::Clock;
 use crate::outbox::{Outbox, Writer};
+use crate::places::Place;
+use crate::random;
 use crate::reader;
 use crate::socket::Socket;
 
-use super::sessions::{Answer, Knock, Place, Reply, Sessions};
+use super::knock::{Answer, Knock, Reply, Sessions};
 use super::{Terms, limits};
 
 /// How long a polling client may take to fetch the last that it is sent.
@@ -43,7 +45,7 @@ pub struct Link {
     max_payload: usize,
     outbox: Arc<Outbox>,
     /// Where requests come from; none if it began on a WebSocket.
-    place: Option<Place>,
+    place: Option<Place<Knock>>,
     socket: Option<Stream>,
     /// The WebSocket that may become the transport.
     probe: Option<(Stream, Arc<Outbox>)>,
@@ -82,9 +84,10 @@ impl Link {
     ) -> Result<(Self, String), Refusal> {
         let limits = limits(terms);
         let max = usize::try_from(limits.connections).unwrap_or(usize::MAX);
-        let place = sessions.begin(&terms.app.id, max).ok_or(Refusal::Forbidden)?;
+        let place = sessions.begin(&terms.app.id, max, random::hex(32));
+        let place = place.ok_or(Refusal::Forbidden)?;
         let engine = Engine::polling(terms.timing, terms.clock.now());
-        let greeting = engine.greeting(&place.sid);
+        let greeting = engine.greeting(&place.id);
         let outbox = Arc::new(Outbox::new(Writer::Held, Wire::SocketIo, &limits));
         let link = Self::new((terms.clock, terms.timing), engine, outbox);
         Ok((Self { place: Some(place), ..link }, greeting))
@@ -352,7 +355,7 @@ async fn read_body(post: Option<&mut (Reading, Reply)>) -> Result<Bytes, Answer>
     }
 }
 
-async fn knocked(place: Option<&mut Place>) -> Option<Knock> {
+async fn knocked(place: Option<&mut Place<Knock>>) -> Option<Knock> {
     place?.knocks.recv().await
 }
 

@@ -39,9 +39,14 @@ pub(super) async fn run(
 }
 
 /// Whether pages of an origin may use the app that a request is for: the path names it, or the token
-/// or the query.
+/// or the query. At the Pusher door's fallback they hear that they may not in the answer itself.
 fn allows(server: &Server, request: &Request, origin: &str) -> bool {
-    let path = request.uri().path().strip_prefix("/apps/");
+    let path = request.uri().path();
+    let rest = path.strip_prefix(server.doors.fallback.path.as_str());
+    if rest.is_some_and(|rest| rest.starts_with("/app/")) {
+        return true;
+    }
+    let path = path.strip_prefix("/apps/");
     let entry = match path.and_then(|rest| rest.split('/').next()) {
         Some(id) => server.apps.by_id(id),
         None => visitors::claimed(server, request),

@@ -1,100 +1,18 @@
 // The browser builds of pusher-js, in headless Chromium.
 
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
-import { join as path } from "node:path";
 import test from "node:test";
 
-import { chromium } from "playwright-core";
-
-import { APP, eventually, startHttp, startServer } from "./support.mjs";
-
-const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-const BUILDS = path(createRequire(import.meta.url).resolve("pusher-js"), "../../web");
+import { heard, open as openPage, page, startBrowser, startSite } from "./browser.mjs";
+import { startServer } from "./support.mjs";
 
 const server = await startServer(test);
 const sdk = server.sdk();
-const site = await startSite(test);
+const options = { wsHost: "127.0.0.1", wsPort: server.port, enabledTransports: ["ws", "wss"] };
+const site = await startSite(test, sdk, (asked) => page(asked.get("build"), asked.get("user"), options));
 const browser = await startBrowser(test);
 
-/** A site with a page for each build, and an auth endpoint that takes `?user=` for who it is. */
-async function startSite(t) {
-  return startHttp(t, async (request, body) => {
-    const url = new URL(request.url, "http://localhost");
-    if (url.pathname === "/auth") {
-      const form = new URLSearchParams(body);
-      const channel = form.get("channel_name");
-      const user = form.get("user");
-      const member = channel.startsWith("presence-") ? { user_id: user, user_info: { name: user } } : undefined;
-      return { body: JSON.stringify(sdk.authorizeChannel(form.get("socket_id"), channel, member)) };
-    }
-    if (url.pathname.endsWith(".js")) {
-      const headers = { "content-type": "text/javascript" };
-      return { headers, body: await readFile(path(BUILDS, url.pathname)) };
-    }
-    const headers = { "content-type": "text/html" };
-    const build = url.searchParams.get("build");
-    return { headers, body: build ? page(build, url.searchParams.get("user")) : "" };
-  });
-}
-
-const page = (build, user) => `<!doctype html>
-<title>${user}</title>
-<script src="/${build}"></script>
-<script>
-  const events = [];
-  const client = new Pusher(${JSON.stringify(APP.key)}, {
-    cluster: "mt1", wsHost: "127.0.0.1", wsPort: ${server.port}, forceTLS: false, enabledTransports: ["ws", "wss"],
-    channelAuthorization: { transport: "ajax", endpoint: "/auth", params: { user: ${JSON.stringify(user)} } },
-  });
-  for (const name of ["public-room", "private-room", "presence-room"]) {
-    client.subscribe(name).bind_global((event, data) => events.push({ channel: name, event, data }));
-  }
-</script>`;
-
-async function startBrowser(t) {
-  const profile = await mkdtemp(path(tmpdir(), "handbell-chromium-"));
-  const options = { executablePath: CHROMIUM, headless: true, args: FLAGS };
-  const context = await chromium.launchPersistentContext(profile, options);
-  t.after(async () => {
-    await context.close();
-    await rm(profile, { recursive: true, force: true });
-  });
-  return context;
-}
-
-/** Opens a page, and waits until it is subscribed to its three channels. */
-async function open(t, user, build = "pusher.min.js") {
-  const tab = await browser.newPage();
-  t.after(() => tab.close());
-  await tab.goto(`${site.replace("127.0.0.1", "localhost")}/?build=${build}&user=${user}`);
-  for (const channel of ["public-room", "private-room", "presence-room"]) {
-    await heard(tab, channel, "pusher:subscription_succeeded");
-  }
-  return tab;
-}
-
-/** Waits until the page has heard an event, and returns its data. */
-async function heard(tab, channel, event) {
-  const find = ([channel, event]) =>
-    JSON.stringify(events.find((item) => item.channel === channel && item.event === event));
-  const found = await eventually(
-    () => tab.evaluate(find, [channel, event]),
-    () => `${event} in ${channel}`,
-  );
-  return JSON.parse(found).data;
-}
+const open = (t, user, build = "pusher.min.js") => openPage(t, browser, `${site}/?build=${build}&user=${user}`);
 
 test("a page hears public and private events", async (t) => {
   const tab = await open(t, "ann");

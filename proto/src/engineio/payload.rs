@@ -40,7 +40,7 @@ pub fn from_frames<'a>(encoded: impl IntoIterator<Item = &'a [u8]>) -> String {
         match frame {
             Frame::Text(text) => out.push_str(text),
             Frame::Binary(bytes) => Packet::Binary(Cow::Borrowed(bytes)).write(&mut out),
-            Frame::Close => Packet::Close.write(&mut out),
+            Frame::Close(..) => Packet::Close.write(&mut out),
             // An answer to nobody: what was pinged is no longer there.
             Frame::Ping | Frame::Pong => Packet::Noop.write(&mut out),
         }
