@@ -121,15 +121,16 @@ impl<S> Local<S> {
         if let Some(members) = &welcome.members {
             self.learn(members, &mut changes);
         }
-        // Where others are, the publications that they lack are still to come: but not from an owner
-        // that has not come their way, whose places are others.
-        changes.is_gap = !self.subscribers.is_empty() && welcome.position.epoch < self.last.epoch;
-        if self.subscribers.is_empty() || changes.is_gap {
-            self.last = welcome.position;
-        }
         let Joined { socket, role, .. } = joined.clone();
         match role {
             Role::Subscriber(_) => {
+                // Where others are, the publications that they lack are still to come: but not from an
+                // owner that has not come their way, whose places are others.
+                let is_alone = self.subscribers.is_empty();
+                changes.is_gap = !is_alone && welcome.position.epoch < self.last.epoch;
+                if is_alone || changes.is_gap {
+                    self.last = welcome.position;
+                }
                 // As what it came first holds, as in the channel's roster.
                 let since = welcome.position.offset;
                 self.subscribers.entry(socket).or_insert(Subscriber { sink, role, since });
