@@ -250,7 +250,7 @@ limits! {
     batch_events: usize = 10,
     /// Bytes of one HTTP request's body. Beyond it: HTTP 413.
     request_bytes: usize = 1_048_576,
-    /// Bytes of one WebSocket message from a client. Beyond it: close code 1009.
+    /// Bytes of one message from a client. Beyond it: close code 1009.
     message_bytes: usize = 65_536,
     /// Messages a second from one connection, ten times as many at once. Beyond it: error 4301.
     messages_per_second: u32 = 100,

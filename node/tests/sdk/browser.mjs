@@ -21,6 +21,7 @@ const FLAGS = [
 ];
 const BUILDS = path(createRequire(import.meta.url).resolve("pusher-js"), "../../web");
 
+/** A browser with a profile of its own. */
 export async function startBrowser(t) {
   const profile = await mkdtemp(path(tmpdir(), "handbell-chromium-"));
   const options = { executablePath: CHROMIUM, headless: true, args: FLAGS };

@@ -2,27 +2,15 @@
 // EventSource, and the browser build of socket.io-client.
 
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
 import { join as path } from "node:path";
 import test from "node:test";
 
-import { chromium } from "playwright-core";
-
+import { startBrowser } from "./browser.mjs";
 import { anything, publish } from "./doors.mjs";
 import { eventually, startHttp, startServer } from "./support.mjs";
 
-const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 const BUILD = path(createRequire(import.meta.url).resolve("socket.io-client"), "../../../dist/socket.io.min.js");
 
 const server = await startServer(test);
@@ -34,20 +22,6 @@ const site = await startHttp(test, async ({ url }) => {
 const browser = await startBrowser(test);
 let number = 0;
 const fresh = (prefix = "page") => `${prefix}-${process.pid}-${(number += 1)}`;
-
-async function startBrowser(t) {
-  const profile = await mkdtemp(path(tmpdir(), "handbell-chromium-"));
-  const context = await chromium.launchPersistentContext(profile, {
-    executablePath: CHROMIUM,
-    headless: true,
-    args: FLAGS,
-  });
-  t.after(async () => {
-    await context.close();
-    await rm(profile, { recursive: true, force: true });
-  });
-  return context;
-}
 
 /** A page whose origin is not that of the server, running `script` with an argument. */
 async function open(t, script, argument) {

@@ -34,6 +34,7 @@ fuzz_target!(|steps: Vec<Step>| {
         presence_members: 100,
         cache_for: Duration::from_secs(60),
         subscription_count: false,
+        webhooks: true,
     };
     let name = ChannelName::parse("presence-x").unwrap();
     let mut channel = Channel::new(name, Epoch::default(), settings);

@@ -122,13 +122,7 @@ fn published(channel: &ChannelName, publication: &Publication) -> String {
     out.push_str(r#","data":"#);
     push_data(&mut out, &draft.event.data);
     out.push_str(r#","from":"#);
-    match &draft.origin {
-        Origin::Client { user: Some(user), .. } | Origin::User { user } => {
-            push_string(&mut out, user.as_str());
-        }
-        Origin::Client { socket, user: None } => push_string(&mut out, &socket.to_string()),
-        Origin::Api { .. } => out.push_str("null"),
-    }
+    push_from(&mut out, &draft.origin);
     out.push_str(r#","seq":"#);
     out.push_str(&publication.position.offset.0.to_string());
     out.push_str(r#","position":""#);
@@ -137,6 +131,17 @@ fn published(channel: &ChannelName, publication: &Publication) -> String {
     out.push_str(&timestamp(publication.unix_ms));
     out.push_str("\"}");
     out
+}
+
+/// Adds who published an event as a JSON value: a user, else a connection; null for a back end.
+pub fn push_from(out: &mut String, origin: &Origin) {
+    match origin {
+        Origin::Client { user: Some(user), .. } | Origin::User { user } => {
+            push_string(out, user.as_str());
+        }
+        Origin::Client { socket, user: None } => push_string(out, &socket.to_string()),
+        Origin::Api { .. } => out.push_str("null"),
+    }
 }
 
 /// Adds an event's data as a JSON value.

@@ -2,10 +2,10 @@
 //! is the place that the client goes on from. The text lacks that argument and the closing bracket.
 
 use crate::channel::{Delivery, Recovery, Role};
-use crate::event::{Origin, Publication};
+use crate::event::Publication;
 use crate::json::{push_string, quoted};
 use crate::name::ChannelName;
-use crate::plain::frame::{member, push_data};
+use crate::plain::frame::{member, push_data, push_from};
 
 /// This client has left a channel: its place from here on is one without it.
 #[must_use]
@@ -67,13 +67,7 @@ fn published(channel: &ChannelName, publication: &Publication) -> String {
     out.push_str(r#","timestamp":"#);
     out.push_str(&publication.unix_ms.to_string());
     out.push_str(r#","from":"#);
-    match &draft.origin {
-        Origin::Client { user: Some(user), .. } | Origin::User { user } => {
-            push_string(&mut out, user.as_str());
-        }
-        Origin::Client { socket, user: None } => push_string(&mut out, &socket.to_string()),
-        Origin::Api { .. } => out.push_str("null"),
-    }
+    push_from(&mut out, &draft.origin);
     out.push_str(r#","seq":"#);
     out.push_str(&publication.position.offset.0.to_string());
     out.push('}');
