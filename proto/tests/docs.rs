@@ -33,8 +33,8 @@ fn the_limits_page_lists_every_limit() {
          | age of a signed request | 600 s either way | HTTP 401 |\n\
          | head of an HTTP request | 16 KiB, 100 headers, 10 s | HTTP 431, or the connection is closed |\n\
          | body of an HTTP request | `request_bytes`, at 1 KiB a second or faster | HTTP 413 or 408 |\n\
-         | pusher-js over HTTP: a client that listens to nothing | 10 s | the session is over |
-         | pusher-js over HTTP: body of an `xhr_send` | twice `message_bytes` | HTTP 413 |
+         | pusher-js over HTTP: a client that listens to nothing | 10 s | the session is over |\n\
+         | pusher-js over HTTP: body of an `xhr_send` | twice `message_bytes` | HTTP 413 |\n\
          | TLS handshake | 10 s | the connection is closed |\n\
          | requests of one connection to channels without an answer | 32 | its socket is not read |\n\
          | answer of a channel's owner | 4.5 s | HTTP 503, subscription error 503 or error 4303 |\n\

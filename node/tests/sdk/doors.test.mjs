@@ -406,7 +406,7 @@ test("connections are counted by their door", async (t) => {
   await plain(t, own, anything("ann")).opened;
   await socketIo(t, own, anything("ann"), { transports: ["websocket"] }).inbox.take("connected");
   await stream(t, own, `/sse/${channel}`).opened;
-  const polling = poll(own, anything("ann"), { channels: channel, lastMessageId: `${channel} 0-1-1`, wait: 0 });
+  const polling = poll(own, anything("ann"), { channels: channel, lastMessageId: `${channel}~0-1-1`, wait: 0 });
   await join(own.client(t), channel);
   for (const door of ["ws", "socketio", "sse", "pusher"]) {
     await eventually(async () => (await count(door)) === 1, () => `one connection at ${door}`);
