@@ -51,7 +51,7 @@ impl Visitor {
     /// Reads the name of a channel and finds out as what the visitor is there.
     ///
     /// # Errors
-    /// The rule of the name, or [`PERMISSION_DENIED`](crate::plain::code::PERMISSION_DENIED)(crate::plain::code::PERMISSION_DENIED).
+    /// The rule of the name, or [`PERMISSION_DENIED`].
     pub fn subscribe(&self, app: &App, name: &str) -> Result<(ChannelName, Role), Refusal> {
         let channel = app.channel(name)?;
         let may_read = match self.permissions() {

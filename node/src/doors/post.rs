@@ -75,7 +75,7 @@ pub async fn publish(
 /// `GET /api/realtime/presence?channel=`: who is there.
 ///
 /// # Errors
-/// As [`publish`].
+/// As [`publish()`].
 pub async fn presence(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
