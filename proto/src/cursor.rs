@@ -94,8 +94,13 @@ impl Cursor {
     }
 }
 
+/// Of more than [`CHANNELS_MAX`] channels it says nothing, which is no cursor: it stands with every
+/// event, and would soon be larger than what it goes with.
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.len() > CHANNELS_MAX {
+            return Ok(());
+        }
         for (number, (channel, position)) in self.0.iter().enumerate() {
             if number > 0 {
                 write!(f, "{SEPARATOR}")?;
@@ -123,6 +128,19 @@ mod tests {
         assert_eq!(text, "a~3-1-2~job:1~5-1-2");
         assert_eq!(Cursor::parse(&text), Ok(cursor.clone()));
         assert_eq!(cursor.get(&job), "5-1-2".parse().ok());
+    }
+
+    #[test]
+    fn of_too_many_channels_it_says_nothing() {
+        let mut cursor = Cursor::default();
+        for number in 0..CHANNELS_MAX {
+            let channel = ChannelName::parse(&format!("c{number}")).unwrap();
+            cursor.set(&channel, "1-1-1".parse().unwrap());
+        }
+        assert_eq!(Cursor::parse(&cursor.to_string()), Ok(cursor.clone()));
+        cursor.set(&ChannelName::parse("one-more").unwrap(), "1-1-1".parse().unwrap());
+        assert_eq!(cursor.to_string(), "");
+        assert_eq!(Cursor::parse(""), Err(NotACursor));
     }
 
     #[test]

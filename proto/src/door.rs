@@ -170,6 +170,19 @@ pub struct Post {
     pub priority: Priority,
 }
 
+impl Post {
+    /// Checks a client's own id of an event, which is remembered: 1 to 128 bytes.
+    ///
+    /// # Errors
+    /// [`Refusal::Rule`].
+    pub fn check_id(id: Option<&str>) -> Result<(), Refusal> {
+        match id.map_or(1, str::len) {
+            1..=128 => Ok(()),
+            _ => Err(Refusal::Rule("an event's own id has 1 to 128 bytes")),
+        }
+    }
+}
+
 /// How a connection ends: a WebSocket close code and a short reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {

@@ -53,8 +53,8 @@ impl Wire {
         self as usize
     }
 
-    /// The bytes to send for a delivery: whole frames, to be given to [`Wire::placed`] where there is one. None
-    /// if this format does not show it.
+    /// The bytes to send for a delivery: whole frames, once [`Wire::placed`] has seen them. None if
+    /// this format does not show it.
     #[must_use]
     pub fn encode(self, channel: &ChannelName, delivery: &Delivery) -> Option<Bytes> {
         match self {

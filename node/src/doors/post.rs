@@ -21,13 +21,10 @@ use crate::http::{JSON, read_body};
 use crate::publish;
 use crate::server::Server;
 
-/// Bytes of a client's own id of an event: it is remembered.
-const EVENT_ID_BYTES_MAX: usize = 128;
-
 /// What is published: by our names, or by those of an event bus (`type`, and a `timestamp` that says
 /// nothing here).
 #[derive(Debug, Deserialize)]
-struct Body_ {
+struct Posting {
     channel: String,
     #[serde(alias = "type")]
     event: String,
@@ -47,7 +44,7 @@ pub async fn publish(
 ) -> Result<Answer, HttpError> {
     let (entry, visitor) = let_user_in(&server, Asking::of(&request)).await?;
     let body = read_body(request.into_body(), entry.app.limits.request_bytes).await?;
-    let body: Body_ = serde_json::from_slice(&body)
+    let body: Posting = serde_json::from_slice(&body)
         .map_err(|error| HttpError::bad_request(format!("the body cannot be read: {error}")))?;
     let app = &entry.app;
     let channel = visitor.publish(app, &body.channel).map_err(HttpError::of_visitor)?;
@@ -56,9 +53,7 @@ pub async fn publish(
     let event = Event { name: app.event_name(&body.event)?, data: Data::Text(data.into()) };
     let user = visitor.user().cloned();
     let user = user.ok_or_else(|| HttpError::unauthorized("a token is missing"))?;
-    if body.id.as_ref().is_some_and(|id| id.is_empty() || id.len() > EVENT_ID_BYTES_MAX) {
-        return Err(HttpError::bad_request("an `id` has 1 to 128 bytes"));
-    }
+    Post::check_id(body.id.as_deref())?;
     let (ttl_seconds, priority) = (0, Priority::default());
     let post = Post { user, event, id: body.id, ttl_seconds, priority };
     let key = ChannelKey { app: app.id.clone(), channel: channel.clone() };

@@ -208,6 +208,13 @@ test("who was away for too much begins anew, and knows it", async (t) => {
   await eventually(() => client.socket.connected);
   assert.equal(client.socket.recovered, false);
   assert.notEqual(client.socket.id, id);
+  // It has nothing to go on from, and does not go on from what it had before.
+  await client.inbox.take("connected", ({ data }) => data.connectionId === client.socket.id);
+  client.socket.io.engine.close();
+  await client.inbox.take("disconnect");
+  client.socket.connect();
+  await eventually(() => client.socket.connected);
+  assert.equal(client.socket.recovered, false);
   await client.subscribe(topic);
   await publish(server, anything("bob"), { channel: topic, event: "e", data: "new" });
   assert.equal((await client.inbox.take("message", ({ data }) => data.payload === "new")).data.seq, 201);

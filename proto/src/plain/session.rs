@@ -23,8 +23,6 @@ use super::frame;
 
 /// The close code of a connection whose token has ended.
 const TOKEN_ENDED: u16 = 4401;
-/// Bytes of a client's own id of an event.
-const ID_BYTES_MAX: usize = 128;
 
 /// The state of one connection.
 #[derive(Debug)]
@@ -207,9 +205,7 @@ impl Session {
         let data = message.data.map_or("null", RawValue::get);
         app.check_event_data(data.len())?;
         let id = message.id.clone();
-        if id.as_ref().is_some_and(|id| id.is_empty() || id.len() > ID_BYTES_MAX) {
-            return Err(Refusal::Rule("an `id` has 1 to 128 bytes"));
-        }
+        Post::check_id(id.as_deref())?;
         // As text, in which back ends of every door publish JSON.
         let event = Event { name: app.event_name(name)?, data: Data::Text(data.into()) };
         let (ttl_seconds, priority) = (0, Priority::default());

@@ -14,8 +14,6 @@ use crate::visitor::Visitor;
 
 /// The name of the events that clients of this door publish.
 const EVENT: &str = "message";
-/// Bytes of a client's own id of a message.
-const ID_BYTES_MAX: usize = 128;
 
 /// The one argument of a client's events. Fields that say nothing to a server are not read.
 #[derive(Debug, Deserialize)]
@@ -68,9 +66,7 @@ impl Message {
         let user = visitor.user().ok_or(Refusal::Unauthorized(code::PERMISSION_DENIED))?.clone();
         let payload = self.payload.as_deref().ok_or(Refusal::Rule("a `payload` is missing"))?.get();
         app.check_event_data(payload.len())?;
-        if self.message_id.as_ref().is_some_and(|id| id.is_empty() || id.len() > ID_BYTES_MAX) {
-            return Err(Refusal::Rule("a `messageId` has 1 to 128 bytes"));
-        }
+        Post::check_id(self.message_id.as_deref())?;
         let event = Event { name: app.event_name(EVENT)?, data: Data::Text(payload.into()) };
         let seconds = self.ttl.unwrap_or(0).div_ceil(1000);
         Ok(Post {

@@ -12,7 +12,7 @@ use crate::name::ChannelName;
 use crate::socketio::{Input, Socket};
 use crate::time::Now;
 
-use super::session::{Identity, ROOT, Session};
+use super::session::{ROOT, Session};
 
 /// A client that wants to go on where it was.
 #[derive(Debug)]
@@ -81,15 +81,13 @@ impl Session {
     /// Lets the client in: as a new socket, or as the one that had this private id.
     pub(super) fn accept(&mut self, again: Option<String>, now: Now, actions: &mut Vec<Action>) {
         self.coming_back = None;
-        match again {
-            Some(private) => {
-                // The id of a socket is the first part of its private id.
-                let id = private.split('.').next().unwrap_or_default().to_owned();
-                self.identity = Identity { id, private };
-            }
-            None => self.identity.private = format!("{}.{}", self.identity.private, self.owner()),
-        }
-        let Identity { id, private } = self.identity.clone();
+        // The stock client keeps the last place that it was told, also when it begins anew: it is told
+        // that it has none.
+        let place = if again.is_some() { "" } else { r#","""# };
+        let private =
+            again.unwrap_or_else(|| format!("{}.{}", self.identity.private, self.owner()));
+        // The id of a socket is the first part of its private id.
+        let id = private.split('.').next().unwrap_or_default().to_owned();
         let socket = Socket { id: &id, private: Some(&private) };
         self.say(Input::Accept { namespace: ROOT, socket }, now, actions);
         let user = self.visitor.user().map_or_else(
@@ -97,7 +95,7 @@ impl Session {
             |user| format!(r#"{{"id":{}}}"#, quoted(user.as_str())),
         );
         let data = format!(
-            r#"{{"connectionId":{},"timestamp":{},"user":{user}}}"#,
+            r#"{{"connectionId":{},"timestamp":{},"user":{user}}}{place}"#,
             quoted(&id),
             now.unix_ms
         );

@@ -125,11 +125,14 @@ impl Session {
         for action in wanted {
             match action {
                 Action::Send(text) => actions.push(door::Action::Send(text)),
-                Action::Asked { auth, .. } => self.connect(&auth, now, actions),
+                Action::Asked { auth, .. } => self.connect(&auth, (app, now), actions),
                 Action::Event { name, arguments, ack, .. } => {
                     self.event((&name, ack), &arguments.json, (app, now), actions);
                 }
-                Action::Left { .. } => self.leave(actions),
+                Action::Left { .. } => {
+                    self.coming_back = None;
+                    self.leave(actions);
+                }
                 Action::Close(_) => actions.push(door::Action::Close(normal())),
                 // Nothing that is sent here has bytes, and nothing is to be acknowledged.
                 Action::SendBinary(_) | Action::Acked { .. } => {}
@@ -147,7 +150,12 @@ impl Session {
         }));
     }
 
-    fn connect(&mut self, auth: &str, now: Now, actions: &mut Vec<door::Action>) {
+    /// Each has a token to check, so there may not be more of them than of other messages.
+    fn connect(&mut self, auth: &str, (app, now): (&App, Now), actions: &mut Vec<door::Action>) {
+        if let Err(refusal) = self.messages.admit(&app.limits, now.moment) {
+            actions.push(door::Action::Count(Counted::RateLimited("messages_per_second")));
+            return self.reject(&refusal.to_string(), now, actions);
+        }
         let auth: Auth = serde_json::from_str(auth).unwrap_or_default();
         let Some(token) = auth.token else {
             return self.reject("a token is missing (`auth: { token }`)", now, actions);
