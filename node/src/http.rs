@@ -48,6 +48,7 @@ pub fn routes(server: Arc<Server>) -> Router {
         .route("/users/{user}/terminate_connections", post(users::terminate_by_key));
     let rest = Router::new()
         .route("/app/{key}", get(websocket::connect))
+        .route("/r/{id}/app/{key}", get(websocket::connect_again))
         .route("/", get(probes::alive))
         .route("/up", get(probes::ready))
         .route("/ready", get(probes::ready))

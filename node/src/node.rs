@@ -72,7 +72,6 @@ impl Node {
         let apps = Apps::new(apps, metrics.clone());
         let id = RelayId { node: node_id(config.cluster.as_ref())?, incarnation: incarnation() };
         let (relay, shards) = Relay::new(id.clone(), cores());
-        let relay = Arc::new(relay);
         let (webhooks, quotas) = (Webhooks::new(apps.clone()), Quotas::new(apps.clone()));
         let (peers, pulse) = (Peers::new(clock), Pulse::default());
         let channels = Channels::new(Parts {
@@ -115,6 +114,7 @@ impl Node {
             engineio: Sessions::default(),
             fallback: Exchanges::default(),
             timing: timing(&config),
+            history: config.history,
             http_metrics: HttpMetrics::new(&metrics),
             metrics,
             events: AtomicU64::new(0),

@@ -195,6 +195,11 @@ impl Outbox {
         }
     }
 
+    /// The news that wait for the session.
+    pub fn take_signals(&self) -> VecDeque<Signal> {
+        std::mem::take(&mut self.lock().signals)
+    }
+
     /// For the connection's task: ready when everything has left.
     ///
     /// # Errors

@@ -42,6 +42,8 @@ pub enum ToShard {
         outbox: Arc<Outbox>,
         /// How its frames are encoded.
         wire: Wire,
+        /// Whether it proves what it has had, to be gone on with from there.
+        is_resumable: bool,
     },
     /// A connection goes on from somewhere, before it joins anything.
     GoesOn {
@@ -50,10 +52,17 @@ pub enum ToShard {
         /// How far it had come in the channels that it is about to join.
         cursor: Cursor,
     },
+    /// A ping with a number is to be sent to a connection, and its session told how far it had come.
+    Mark {
+        /// Its id.
+        socket: SocketId,
+    },
     /// A connection is gone.
     Detach {
         /// Its id.
         socket: SocketId,
+        /// Whether its client does not come back.
+        is_for_good: bool,
     },
     /// Everything before this has been dealt with.
     Reached {
@@ -131,7 +140,7 @@ pub struct Relay {
 impl Relay {
     /// A relay with so many shards ([`SHARDS_MAX`] at most), and what their tasks need to run.
     #[must_use]
-    pub fn new(id: RelayId, shards: usize) -> (Self, Vec<ShardParts>) {
+    pub fn new(id: RelayId, shards: usize) -> (Arc<Self>, Vec<ShardParts>) {
         let shards = shards.clamp(1, SHARDS_MAX);
         let index = Arc::new(Index::new(shards));
         let (senders, parts) = (0..shards)
@@ -142,7 +151,7 @@ impl Relay {
             .unzip();
         let shards: Vec<_> = senders;
         let owners = (0..SLOTS).map(|_| AtomicU64::new(0)).collect();
-        (Self { id, shards: shards.into(), index, owners }, parts)
+        (Arc::new(Self { id, shards: shards.into(), index, owners }), parts)
     }
 
     /// Which relay this is, for owners.
@@ -152,8 +161,24 @@ impl Relay {
     }
 
     /// Tells of a new connection. Returns once its deliveries have somewhere to go.
-    pub async fn attach(&self, socket: SocketId, outbox: Arc<Outbox>, wire: Wire) {
-        self.tell(self.shard_of(socket), ToShard::Attach { socket, outbox, wire }).await;
+    pub async fn attach(
+        &self,
+        socket: SocketId,
+        outbox: Arc<Outbox>,
+        wire: Wire,
+        is_resumable: bool,
+    ) {
+        let message = ToShard::Attach { socket, outbox, wire, is_resumable };
+        self.tell(self.shard_of(socket), message).await;
+    }
+
+    /// Marks how far a connection has come: its session hears the number of a ping and the place. It
+    /// does not if the shard is too busy.
+    pub fn mark(&self, socket: SocketId) {
+        let shard = self.shard_of(socket);
+        if self.shards[shard].try_send(ToShard::Mark { socket }).is_err() {
+            tracing::debug!(shard, "relay shard is too busy for a mark");
+        }
     }
 
     /// Tells how far a new connection had come in the channels that it is about to join: then every
@@ -162,9 +187,10 @@ impl Relay {
         self.tell(self.shard_of(socket), ToShard::GoesOn { socket, cursor }).await;
     }
 
-    /// Tells of a connection that is gone; its channels are told in turn.
-    pub async fn detach(&self, socket: SocketId) {
-        self.tell(self.shard_of(socket), ToShard::Detach { socket }).await;
+    /// Tells of a connection that is gone; its channels are told in turn. Members may stay for a while
+    /// unless it is for good.
+    pub async fn detach(&self, socket: SocketId, is_for_good: bool) {
+        self.tell(self.shard_of(socket), ToShard::Detach { socket, is_for_good }).await;
     }
 
     /// Waits until a connection has been given everything that has come for it so far.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use proto::channel::History;
 use proto::cluster::view::Phase;
 use proto::pusher::Timing;
 
@@ -42,6 +43,8 @@ pub struct Server {
     pub fallback: Exchanges,
     /// How long clients may be silent.
     pub timing: Timing,
+    /// How much channels remember: nobody goes on further back.
+    pub history: History,
     /// What is counted.
     pub metrics: Metrics,
     /// What is counted of requests.

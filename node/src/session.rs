@@ -8,21 +8,25 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use proto::channel::{Command, Joined, Reply, Role};
+use proto::channel::{Reply, Role};
 use proto::door::{Action, Close, Counted, Door, Input, Request};
+use proto::pusher::Resumption;
 use proto::pusher::code::CloseCode;
 use proto::quota::Demand;
 use proto::token::strip_bearer;
 use proto::visitor::Visitor;
-use proto::{ChannelKey, ChannelName, Refusal, SocketId};
+use proto::websocket::number_of_pong;
+use proto::{ChannelName, Refusal, SocketId};
 use tokio::time::{Sleep, sleep_until};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as CloseFrameCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::apps::AppEntry;
 use crate::outbox::Outbox;
-use crate::publish;
 use crate::reader::Reader;
 use crate::server::Server;
+
+mod asks;
 
 /// Requests to channels that one connection may have unanswered; then its socket is not read.
 const WINDOW: usize = 32;
@@ -53,8 +57,8 @@ pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 enum End {
     /// We close it, with a code.
     Closed(Close),
-    /// The client closed it.
-    Client,
+    /// The client closed it: for good, unless it is a page that may be loaded again.
+    Client { is_for_good: bool },
     /// The socket failed.
     Lost,
 }
@@ -81,6 +85,7 @@ struct Task {
     began: Instant,
     /// Why it ended, as a word for metrics.
     ended: &'static str,
+    is_for_good: bool,
 }
 
 /// What is left to do when a connection has ended, after a panic too.
@@ -92,7 +97,8 @@ impl Drop for Task {
         entry.metrics.door(door.wire()).end(reason, self.began.elapsed());
         tracing::debug!(app = %entry.app.id, %socket, reason, "disconnected");
         let relay = Arc::clone(&self.server.relay);
-        tokio::spawn(async move { relay.detach(socket).await });
+        let is_for_good = self.is_for_good;
+        tokio::spawn(async move { relay.detach(socket, is_for_good).await });
     }
 }
 
@@ -102,12 +108,23 @@ impl Task {
         let timer = Box::pin(sleep_until(deadline));
         let (asks, waiting, began) = (Vec::new(), VecDeque::new(), Instant::now());
         let verifying = None;
-        Self { server, connection, asks, verifying, waiting, timer, began, ended: "panic" }
+        Self {
+            server,
+            connection,
+            asks,
+            verifying,
+            waiting,
+            timer,
+            began,
+            ended: "panic",
+            is_for_good: false,
+        }
     }
 
     async fn run(&mut self) -> &'static str {
         let Connection { socket, entry, door, outbox, .. } = &self.connection;
-        self.server.relay.attach(*socket, Arc::clone(outbox), door.wire()).await;
+        let is_resumable = door.resumption().is_some_and(Resumption::is_resumable);
+        self.server.relay.attach(*socket, Arc::clone(outbox), door.wire(), is_resumable).await;
         entry.metrics.door(door.wire()).begin();
         tracing::debug!(app = %entry.app.id, %socket, "connected");
         let end = match self.apply(Input::Opened) {
@@ -118,6 +135,7 @@ impl Task {
             },
             Err(end) => end,
         };
+        self.hand_on();
         let Connection { reader, outbox, .. } = &mut self.connection;
         match end {
             End::Closed(close) => {
@@ -126,7 +144,8 @@ impl Task {
                 reader.part(outbox).await;
                 reason
             }
-            End::Client => {
+            End::Client { is_for_good } => {
+                self.is_for_good = is_for_good;
                 reader.part(outbox).await;
                 "client"
             }
@@ -149,11 +168,7 @@ impl Task {
             verdict = poll_fn(|context| poll_optional(verifying, context)) => {
                 self.verified(verdict)
             }
-            () = timer.as_mut() => {
-                let outcome = self.apply(Input::Timer);
-                self.arm();
-                outcome
-            }
+            () = timer.as_mut() => self.apply(Input::Timer),
         }
     }
 
@@ -162,14 +177,16 @@ impl Task {
             Ok(_) => self.connection.reader.trust(),
             Err(_) => self.connection.entry.metrics.auth_failed("token"),
         }
-        self.apply(Input::Verified(verdict))?;
-        self.arm();
-        Ok(())
+        self.apply(Input::Verified(verdict))
     }
 
+    /// Wakes when the machine wants to. If that is later than before, waking too early costs less than
+    /// moving the timer with every message.
     fn arm(&mut self) {
         let deadline = self.server.clock.instant(self.connection.door.deadline());
-        self.timer.as_mut().reset(deadline);
+        if deadline < self.timer.deadline() || self.timer.is_elapsed() {
+            self.timer.as_mut().reset(deadline);
+        }
     }
 
     fn receive(&mut self, message: Option<Result<Message, Error>>) -> Result<(), End> {
@@ -181,8 +198,15 @@ impl Task {
             }
             Some(Ok(Message::Binary(bytes))) => self.apply(Input::Binary(&bytes)),
             Some(Ok(Message::Ping(_))) => self.apply(Input::Alive { is_pong: false }),
-            Some(Ok(Message::Pong(_))) => self.apply(Input::Alive { is_pong: true }),
-            Some(Ok(Message::Close(_) | Message::Frame(_))) => Err(End::Client),
+            Some(Ok(Message::Pong(payload))) => match number_of_pong(&payload) {
+                Some(number) => self.apply(Input::Proven(number)),
+                None => self.apply(Input::Alive { is_pong: true }),
+            },
+            Some(Ok(Message::Close(frame))) => {
+                let is_for_good = frame.is_none_or(|frame| frame.code != CloseFrameCode::Away);
+                Err(End::Client { is_for_good })
+            }
+            Some(Ok(Message::Frame(_))) => Err(End::Client { is_for_good: true }),
             Some(Err(error)) => Err(end_of(&error)),
             None => Err(End::Lost),
         }
@@ -200,6 +224,7 @@ impl Task {
         let mut actions = Vec::new();
         let now = self.server.clock.now();
         self.connection.door.apply(input, &entry.app, now, &mut actions);
+        self.arm();
         actions.into_iter().try_for_each(|action| self.act(action, &entry))
     }
 
@@ -210,6 +235,7 @@ impl Task {
             // An outbox that is full closes the connection by itself.
             Action::Send(text) => drop(outbox.send(wire.message(text))),
             Action::Ping => drop(outbox.send(wire.ping())),
+            Action::Mark => self.server.relay.mark(self.connection.socket),
             Action::Ask { channel, request } => {
                 if self.asks.iter().any(|(asked, _)| *asked == channel) {
                     self.waiting.push_back((channel, request));
@@ -239,36 +265,6 @@ impl Task {
     fn start(&mut self, channel: ChannelName, request: Request, entry: &Arc<AppEntry>) {
         let ask = self.ask(channel.clone(), request, entry);
         self.asks.push((channel, ask));
-    }
-
-    /// Gives a request to its channel. There is one at a time for a channel, so they keep their
-    /// order.
-    fn ask(&self, channel: ChannelName, request: Request, entry: &Arc<AppEntry>) -> Ask {
-        let socket = self.connection.socket;
-        let key = ChannelKey { app: entry.app.id.clone(), channel: channel.clone() };
-        let (server, entry) = (Arc::clone(&self.server), Arc::clone(entry));
-        match request.clone() {
-            Request::Join { role, since } => Box::pin(async move {
-                let answer = server.relay.join(key, Joined { socket, role, since }).await;
-                (channel, request, answer.map_err(Refusal::from))
-            }),
-            Request::Members => Box::pin(async move {
-                let asked = server.router.ask(key, Command::Members);
-                (channel, request, asked.answer().await.map_err(Refusal::from))
-            }),
-            Request::Unsubscribe => Box::pin(async move {
-                server.relay.unsubscribe(key, socket).await;
-                (channel, request, Ok(Reply::Done))
-            }),
-            Request::Publish(event) => Box::pin(async move {
-                let event = (event, socket);
-                let answer = publish::client_event(&server, &entry, key, event).await;
-                (channel, request, answer)
-            }),
-            Request::Post(post) => Box::pin(async move {
-                (channel, request, publish::post(&server, &entry, key, post).await)
-            }),
-        }
     }
 
     fn answered(&mut self, (channel, request, answer): Answer) -> Result<(), End> {

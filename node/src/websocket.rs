@@ -12,8 +12,10 @@ use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use proto::ChannelName;
 use proto::app::Limits;
 use proto::door::Close;
+use proto::pusher::Resumption;
 use proto::quota::Demand;
 use proto::wire::Wire;
 use tokio_tungstenite::WebSocketStream;
@@ -32,6 +34,10 @@ use crate::socket::{Socket, Stream};
 /// connection keeps a buffer of this size; tungstenite's default is 128 KiB.
 const READ_BUFFER: usize = 512;
 
+/// Characters of the id of a session that outlives its connection: enough not to be guessed.
+const RESUME_ID_MIN: usize = 16;
+const RESUME_ID_MAX: usize = 64;
+
 /// `GET /app/{key}`.
 ///
 /// # Errors
@@ -39,12 +45,47 @@ const READ_BUFFER: usize = 512;
 pub async fn connect(
     State(server): State<Arc<Server>>,
     Path(key): Path<String>,
+    request: Request<Body>,
+) -> Result<Response<Body>, HttpError> {
+    let_in(server, key, None, request).await
+}
+
+/// `GET /r/{id}/app/{key}`: another connection with the same id goes on where this one ends. The id is
+/// a secret of the client, such as the tab of a page.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_again(
+    State(server): State<Arc<Server>>,
+    Path((id, key)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<Response<Body>, HttpError> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let channel = match id.len() {
+        RESUME_ID_MIN..=RESUME_ID_MAX if id.chars().all(is_plain) => {
+            ChannelName::of_session(&format!("r-{id}")).ok()
+        }
+        _ => None,
+    };
+    let Some(channel) = channel else {
+        return Err(HttpError::bad_request(format!(
+            "the id of a session is random, {RESUME_ID_MIN} to {RESUME_ID_MAX} of A-Z a-z 0-9 _ -"
+        )));
+    };
+    let resumption = Resumption::resumable(channel, server.history.window(), server.clock.now());
+    let_in(server, key, Some(resumption), request).await
+}
+
+async fn let_in(
+    server: Arc<Server>,
+    key: String,
+    resumption: Option<Resumption>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, HttpError> {
     let (answer, upgrade) = accept(&mut request)?;
     let checked = check(&server, &key, &request);
     match book(&server, checked).await {
-        Ok(entry) => drop(tokio::spawn(open(server, entry, upgrade))),
+        Ok(entry) => drop(tokio::spawn(open(server, entry, resumption, upgrade))),
         Err(close) => drop(tokio::spawn(turn_away(server, close, upgrade))),
     }
     Ok(answer)
@@ -94,12 +135,17 @@ fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
 }
 
-async fn open(server: Arc<Server>, entry: Arc<AppEntry>, upgrade: OnUpgrade) {
+async fn open(
+    server: Arc<Server>,
+    entry: Arc<AppEntry>,
+    resumption: Option<Resumption>,
+    upgrade: OnUpgrade,
+) {
     let Some((stream, outbox)) = upgraded(upgrade, Wire::Pusher, &entry.app.limits).await else {
         server.quotas.release(&entry.app.id, Demand::Connection);
         return;
     };
-    begin(server, entry, Reader::of(stream), outbox).await;
+    begin(server, entry, (Reader::of(stream), outbox), resumption).await;
 }
 
 async fn turn_away(server: Arc<Server>, close: Close, upgrade: OnUpgrade) {

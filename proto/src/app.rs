@@ -132,7 +132,7 @@ impl App {
         let limit = self.limits.channel_name_bytes;
         check_size("the channel name", text.len(), limit, "channel_name_bytes")?;
         let name = ChannelName::parse(text)?;
-        if !name.kind().user && !self.has_channel(text) {
+        if !name.kind().reserved && !self.has_channel(text) {
             return Err(Refusal::UnknownChannel);
         }
         Ok(name)

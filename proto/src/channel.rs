@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Draft, Origin, Publication};
 use crate::http::webhook::{Edge, Happening};
-use crate::name::{ChannelKind, ChannelName, RelayId, SocketId};
+use crate::name::{ChannelKind, ChannelName, RelayId};
 use crate::position::{Epoch, Offset, Position};
 use crate::refusal::{NOT_SUBSCRIBED, Refusal};
 use crate::time::{Moment, Now, earliest};
 
+mod comings;
 mod command;
 mod count;
 pub mod edges;
@@ -34,7 +35,7 @@ pub use settings::Settings;
 use count::CountNotice;
 use edges::Edges;
 use recent::Memory;
-use roster::{Join, Leave, Roster, Sockets};
+use roster::{Roster, Sockets};
 
 /// A channel, at its owner.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -66,7 +67,7 @@ impl Channel {
         Self {
             name,
             kind,
-            settings,
+            settings: settings.of_kind(kind),
             position: Position { epoch, offset },
             ancestors: Vec::new(),
             is_fresh: false,
@@ -86,7 +87,9 @@ impl Channel {
             Command::Unsubscribe { relay, socket } => {
                 self.unsubscribe(&relay, socket, now.moment, effects);
             }
-            Command::Leave { relay, socket } => self.leave(&relay, socket, now.moment, effects),
+            Command::Leave { relay, socket } => {
+                self.lose(&relay, socket, now.moment, effects);
+            }
             Command::Resync(parts) => self.resync(parts, now, effects),
             Command::Resume { relay, last } => {
                 let is_on_path = self.has_come_by(last);
@@ -98,7 +101,7 @@ impl Channel {
             Command::Inspect => return Reply::Channel(self.summary(now.moment)),
             Command::Members => return Reply::Members(self.roster.members()),
             Command::Reunite(branch) => self.reunite(branch, effects),
-            Command::Configure(settings) => self.settings = settings,
+            Command::Configure(settings) => self.settings = settings.of_kind(self.kind),
             Command::Told { number } => self.edges.delivered(number),
             Command::Tick => self.tick(now.moment, effects),
         }
@@ -109,6 +112,7 @@ impl Channel {
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
         let pending = earliest(self.edges.deadline(), self.count.deadline());
+        let pending = earliest(pending, self.roster.deadline());
         let memory = earliest(self.retained_until(), self.memory.history_ends(&self.settings));
         earliest(pending, memory)
     }
@@ -119,6 +123,7 @@ impl Channel {
         self.roster.subscribers().is_empty()
             && self.signed_in.is_empty()
             && self.watchers.is_empty()
+            && self.roster.deadline().is_none()
             && self.edges.deadline().is_none()
             && self.edges.outbox().next().is_none()
             && self.retained_until().is_none_or(|until| until <= now)
@@ -145,146 +150,6 @@ impl Channel {
     /// The kept publications, oldest first.
     pub fn history(&self) -> impl Iterator<Item = &Arc<Publication>> {
         self.memory.iter()
-    }
-
-    fn join(
-        &mut self,
-        relay: RelayId,
-        joined: Joined,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Reply {
-        if let Role::Subscriber(member) = &joined.role
-            && let Err(refusal) = self.check_room_for(member.as_ref())
-        {
-            return Reply::Refused(refusal);
-        }
-        self.enter(relay, joined, now, effects);
-        Reply::Done
-    }
-
-    /// Takes a connection in and welcomes it.
-    fn enter(&mut self, relay: RelayId, joined: Joined, now: Now, effects: &mut Vec<Effect>) {
-        let subscribers = self.roster.subscribers().len();
-        let welcome = Arc::new(self.admit(&relay, &joined, now, effects));
-        let delivery = Delivery::Welcome { joined, welcome };
-        effects.push(Effect::Relay { to: relay, delivery });
-        if self.roster.subscribers().len() != subscribers {
-            self.count_changed(now.moment, effects);
-        }
-    }
-
-    fn admit(
-        &mut self,
-        relay: &RelayId,
-        joined: &Joined,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Welcome {
-        match &joined.role {
-            Role::Subscriber(member) => {
-                let at = (now.moment, effects);
-                let welcome = self.subscribe(relay, joined.socket, member.as_ref(), at);
-                welcome.with(self.recovery(joined, now.moment))
-            }
-            Role::SignedIn => {
-                let was_online = !self.signed_in.is_empty();
-                self.signed_in.insert(relay, joined.socket);
-                if !was_online {
-                    self.tell(&self.watchers, &Delivery::Online(true), effects);
-                }
-                Welcome::default()
-            }
-            Role::Watcher => {
-                self.watchers.insert(relay, joined.socket);
-                let is_online = !self.signed_in.is_empty();
-                Welcome { is_online, ..Welcome::default() }
-            }
-        }
-    }
-
-    fn subscribe(
-        &mut self,
-        relay: &RelayId,
-        socket: SocketId,
-        member: Option<&Arc<Member>>,
-        (now, effects): (Moment, &mut Vec<Effect>),
-    ) -> Welcome {
-        let mut happenings = Vec::new();
-        let join = self.roster.join(relay, socket, member);
-        if join != Join::Known && self.roster.subscribers().len() == 1 {
-            self.memory.occupied();
-            self.edges.occupied(&mut happenings);
-        }
-        if let (Join::Member, Some(member)) = (join, member) {
-            self.edges.member_added(&member.user, &mut happenings);
-            let member = Arc::clone(member);
-            if self.roster.subscribers().len() > 1 {
-                let delivery = Delivery::MemberAdded { member, except: socket };
-                self.tell_subscribers(&delivery, effects);
-            }
-        }
-        // A connection that was in already has had the cached event.
-        let is_cache_due = self.kind.cache && join != Join::Known;
-        let cached = is_cache_due.then(|| self.look_up_cache(now, &mut happenings));
-        self.report(happenings, effects);
-        Welcome {
-            position: self.position,
-            members: self.kind.is_presence().then(|| self.roster.members()),
-            cached,
-            subscribers: self.roster.subscribers().len(),
-            ..Welcome::default()
-        }
-    }
-
-    fn check_room_for(&self, member: Option<&Arc<Member>>) -> Result<(), Refusal> {
-        let limit = self.settings.presence_members;
-        let is_new = member.is_some_and(|member| !self.roster.has_member(&member.user));
-        if is_new && self.roster.member_count() >= limit {
-            return Err(Refusal::PresenceFull { limit });
-        }
-        Ok(())
-    }
-
-    fn look_up_cache(&mut self, now: Moment, happenings: &mut Vec<Happening>) -> Cached {
-        let cached = self.memory.cached(now, &self.settings);
-        if cached.is_none() {
-            self.edges.cache_missed(happenings);
-        }
-        cached.map_or(Cached::Miss, Cached::Hit)
-    }
-
-    fn leave(&mut self, relay: &RelayId, socket: SocketId, now: Moment, effects: &mut Vec<Effect>) {
-        self.unsubscribe(relay, socket, now, effects);
-        self.watchers.remove(relay, socket);
-        if self.signed_in.remove(relay, socket) && self.signed_in.is_empty() {
-            self.tell(&self.watchers, &Delivery::Online(false), effects);
-        }
-    }
-
-    fn unsubscribe(
-        &mut self,
-        relay: &RelayId,
-        socket: SocketId,
-        now: Moment,
-        effects: &mut Vec<Effect>,
-    ) {
-        let mut happenings = Vec::new();
-        match self.roster.leave(relay, socket) {
-            Leave::Unknown => return,
-            Leave::Subscriber => {}
-            Leave::Member(user) => {
-                let delivery = Delivery::MemberRemoved { user: user.clone() };
-                self.tell_subscribers(&delivery, effects);
-                self.edges.member_removed(user, now, &mut happenings);
-            }
-        }
-        if self.roster.subscribers().is_empty() {
-            self.memory.vacated(now);
-            self.edges.vacated(now);
-        }
-        self.report(happenings, effects);
-        self.count_changed(now, effects);
     }
 
     fn publish(&mut self, mut draft: Draft, now: Now, effects: &mut Vec<Effect>) -> Reply {
@@ -342,10 +207,13 @@ impl Channel {
             members: self.roster.member_count(),
             position: Some(self.position),
             cached,
+            signed_in: self.signed_in.relays().cloned().collect(),
         }
     }
 
     fn tick(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let gone = self.roster.tick(now);
+        self.remove_members(gone, now, effects);
         let mut happenings = Vec::new();
         self.edges.tick(now, &mut happenings);
         self.report(happenings, effects);
@@ -363,7 +231,7 @@ impl Channel {
 
     fn count_changed(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let is_counted =
-            self.settings.subscription_count && !self.kind.is_presence() && !self.kind.user;
+            self.settings.subscription_count && !self.kind.is_presence() && !self.kind.reserved;
         if is_counted && self.count.changed(self.roster.subscribers().len(), now) {
             self.tell_count(effects);
         }
@@ -385,7 +253,7 @@ impl Channel {
     }
 
     fn report(&mut self, happenings: Vec<Happening>, effects: &mut Vec<Effect>) {
-        if self.kind.user || !self.settings.webhooks {
+        if self.kind.reserved || !self.settings.webhooks {
             return;
         }
         for happening in happenings {

@@ -45,6 +45,14 @@ impl Cursor {
     /// # Errors
     /// [`NotACursor`], also if it speaks of more than [`CHANNELS_MAX`] channels.
     pub fn parse(text: &str) -> Result<Self, NotACursor> {
+        Self::parse_up_to(text, CHANNELS_MAX)
+    }
+
+    /// As [`Cursor::parse`], of so many channels at most.
+    ///
+    /// # Errors
+    /// [`NotACursor`].
+    pub fn parse_up_to(text: &str, channels_max: usize) -> Result<Self, NotACursor> {
         let mut places = BTreeMap::new();
         let mut words = text.split(SEPARATOR);
         while let Some(name) = words.next() {
@@ -52,7 +60,7 @@ impl Cursor {
             let channel = ChannelName::parse(&name).map_err(|_| NotACursor)?;
             let position = words.next().and_then(|place| place.parse().ok()).ok_or(NotACursor)?;
             places.insert(channel, position);
-            if places.len() > CHANNELS_MAX {
+            if places.len() > channels_max {
                 return Err(NotACursor);
             }
         }
@@ -70,14 +78,27 @@ impl Cursor {
         self.0.entry(channel.clone()).or_insert(position);
     }
 
-    /// It speaks of these channels only.
-    pub fn retain(&mut self, channels: &[ChannelName]) {
-        self.0.retain(|channel, _| channels.contains(channel));
+    /// It speaks of such channels only.
+    pub fn retain(&mut self, is_such: impl Fn(&ChannelName) -> bool) {
+        self.0.retain(|channel, _| is_such(channel));
     }
 
-    /// It does not speak of a channel any more.
-    pub fn remove(&mut self, channel: &ChannelName) {
-        self.0.remove(channel);
+    /// It has come as far as another one, where that speaks of a channel.
+    pub fn advance(&mut self, other: &Self) {
+        for (channel, position) in &other.0 {
+            self.set(channel, *position);
+        }
+    }
+
+    /// It does not speak of a channel any more. Returns how far it had come there.
+    pub fn remove(&mut self, channel: &ChannelName) -> Option<Position> {
+        self.0.remove(channel)
+    }
+
+    /// The text, of however many channels it speaks.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        Whole(&self.0).to_string()
     }
 
     /// The channels that it speaks of.
@@ -98,9 +119,17 @@ impl Cursor {
 /// event, and would soon be larger than what it goes with.
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.len() > CHANNELS_MAX {
-            return Ok(());
+        match self.0.len() {
+            0..=CHANNELS_MAX => Whole(&self.0).fmt(f),
+            _ => Ok(()),
         }
+    }
+}
+
+struct Whole<'a>(&'a BTreeMap<ChannelName, Position>);
+
+impl fmt::Display for Whole<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (channel, position)) in self.0.iter().enumerate() {
             if number > 0 {
                 write!(f, "{SEPARATOR}")?;
@@ -141,6 +170,8 @@ mod tests {
         cursor.set(&ChannelName::parse("one-more").unwrap(), "1-1-1".parse().unwrap());
         assert_eq!(cursor.to_string(), "");
         assert_eq!(Cursor::parse(""), Err(NotACursor));
+        assert_eq!(Cursor::parse(&cursor.whole()), Err(NotACursor));
+        assert_eq!(Cursor::parse_up_to(&cursor.whole(), 101), Ok(cursor));
     }
 
     #[test]

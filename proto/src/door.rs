@@ -7,11 +7,12 @@ use std::borrow::Cow;
 
 use crate::app::App;
 use crate::channel::{Reply, Role};
+use crate::cursor::Cursor;
 use crate::event::{Event, Priority};
 use crate::name::{ChannelName, UserId};
 use crate::plain;
 use crate::position::Position;
-use crate::pusher::Session;
+use crate::pusher::{Resumption, Session};
 use crate::refusal::Refusal;
 use crate::sse;
 use crate::time::{Moment, Now};
@@ -48,6 +49,8 @@ pub enum Input<'a> {
         /// Whether the client answered a ping of ours.
         is_pong: bool,
     },
+    /// The client has answered the ping with this number: it has had everything before it.
+    Proven(u32),
     /// A channel has answered a request. Of a join it says nothing: the channel sends what there is to
     /// say.
     Answered {
@@ -92,6 +95,24 @@ pub enum Signal {
         /// Whether it has had everything since it was here last, if it was.
         is_whole: Option<bool>,
     },
+    /// A connection that can be gone on with is in a channel, and gets all that comes after this place.
+    Entered {
+        /// The channel.
+        channel: ChannelName,
+        /// The place.
+        position: Position,
+    },
+    /// There is something that the client has not proven to have: ask for a mark soon.
+    Unproven,
+    /// A ping with this number was queued when the connection had come so far.
+    Marked {
+        /// The number.
+        number: u32,
+        /// How far it has come in its channels.
+        cursor: Cursor,
+    },
+    /// Another connection says that it is the same client. This one has to show that it lives.
+    Challenged,
     /// The application ends the user's connections.
     Terminated,
     /// The node ends the connection.
@@ -105,6 +126,8 @@ pub enum Action {
     Send(String),
     /// Send a ping that needs no answer by the application's code (a WebSocket ping frame).
     Ping,
+    /// Send a ping with a number: [`Signal::Marked`] says which, and how far the connection had come.
+    Mark,
     /// Check a token: [`Input::Verified`] says what came of it.
     Verify(String),
     /// Ask something of a channel.
@@ -153,6 +176,19 @@ pub enum Request {
     Post(Post),
     /// Who the members are.
     Members,
+    /// Of the channel that stands for a session.
+    Session(SessionAsk),
+}
+
+/// What a session asks of the channel that stands for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionAsk {
+    /// Who holds the session, and what was kept of it.
+    Inspect,
+    /// To keep a text for whoever goes on with the session.
+    Keep(String),
+    /// To let the connection that holds the session show that it lives.
+    Challenge,
 }
 
 /// An event that a user publishes by the permission of a token.
@@ -212,6 +248,15 @@ impl Door {
             Self::Plain(session) => session.deadline(),
             Self::Sse(session) => session.deadline(),
             Self::SocketIo(session) => session.deadline(),
+        }
+    }
+
+    /// What outlives the connection, if anything does.
+    #[must_use]
+    pub fn resumption(&self) -> Option<&Resumption> {
+        match self {
+            Self::Pusher(session) => session.resumption(),
+            Self::Plain(_) | Self::Sse(_) | Self::SocketIo(_) => None,
         }
     }
 

@@ -119,6 +119,20 @@ pub struct Draft {
     pub retry: Option<Arc<RetryKey>>,
 }
 
+impl Draft {
+    /// What a session leaves to whoever goes on with it.
+    ///
+    /// # Panics
+    /// Never: the name is one.
+    #[must_use]
+    pub fn record(id: u128, record: &str) -> Self {
+        let name = EventName::parse("record").expect("it is a name");
+        let event = Event { name, data: Data::Text(record.into()) };
+        let (origin, priority) = (Origin::Api { except: None }, Priority::default());
+        Self { id, event, origin, ttl_seconds: 0, priority, retry: None }
+    }
+}
+
 /// An event that the channel's owner has accepted and given its place in the channel's order.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Publication {

@@ -21,6 +21,7 @@ pub mod origin;
 pub mod permission;
 pub mod plain;
 pub mod position;
+pub mod proof;
 pub mod pusher;
 pub mod quota;
 pub mod rate;

@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+mod kind;
+
+pub use kind::{Access, ChannelKind};
+
 /// Longest channel name, in bytes (the limit of the Pusher server SDKs).
 pub const CHANNEL_NAME_BYTES_MAX: usize = 200;
 /// Longest event name, in bytes (the limit of the Pusher server SDKs).
@@ -14,6 +18,8 @@ pub const EVENT_NAME_BYTES_MAX: usize = 200;
 pub const USER_ID_BYTES_MAX: usize = 128;
 /// What a channel of one user's own events begins with; pusher-js subscribes to it after a signin.
 pub const USER_CHANNEL_PREFIX: &str = "#server-to-user-";
+/// What a channel begins with that stands for a session which any node can find.
+const SESSION_CHANNEL_PREFIX: &str = "#session-";
 
 /// Why a text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +76,9 @@ fn check(
 
 macro_rules! text_name {
     ($(#[$doc:meta])* $name:ident) => {
+        text_name! { $(#[$doc])* $name, parse }
+    };
+    ($(#[$doc:meta])* $name:ident, $read:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
@@ -117,7 +126,7 @@ macro_rules! text_name {
                     }
 
                     fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
-                        $name::parse(text).map_err(E::custom)
+                        $name::$read(text).map_err(E::custom)
                     }
                 }
                 deserializer.deserialize_str(Text)
@@ -132,7 +141,8 @@ text_name! {
 }
 text_name! {
     /// A channel's name: 1–200 of `A-Z a-z 0-9 _ - = @ , . ; :`, or `#server-to-user-` and a user id.
-    ChannelName
+    /// Nodes also have `#session-` and the id of a session among themselves.
+    ChannelName, parse_any
 }
 text_name! {
     /// A user's id as the application gave it: 1–128 bytes of anything.
@@ -168,12 +178,30 @@ impl ChannelName {
         match text.strip_prefix(USER_CHANNEL_PREFIX) {
             Some(user) => UserId::parse(user).map(|user| Self::of_user(&user)),
             None => {
-                let allowed =
-                    (is_channel_character as fn(char) -> bool, "A-Z a-z 0-9 _ - = @ , . ; :");
-                check(text, "channel name", CHANNEL_NAME_BYTES_MAX, allowed)?;
+                check(text, "channel name", CHANNEL_NAME_BYTES_MAX, PLAIN)?;
                 Ok(Self(text.into()))
             }
         }
+    }
+
+    /// As [`ChannelName::parse`], of a name that another node says.
+    fn parse_any(text: &str) -> Result<Self, NameError> {
+        match text.strip_prefix(SESSION_CHANNEL_PREFIX) {
+            Some(id) => {
+                check(id, "session", CHANNEL_NAME_BYTES_MAX, PLAIN)?;
+                Ok(Self(text.into()))
+            }
+            None => Self::parse(text),
+        }
+    }
+
+    /// The channel that stands for a session: who holds it is signed in there, and what its client is
+    /// to be given when it comes back is its last event. No client can name it.
+    ///
+    /// # Errors
+    /// If the id is not 1–200 of the characters of channels' names.
+    pub fn of_session(id: &str) -> Result<Self, NameError> {
+        Self::parse_any(&format!("{SESSION_CHANNEL_PREFIX}{id}"))
     }
 
     /// The channel that carries the events sent to one user.
@@ -195,6 +223,8 @@ impl ChannelName {
         ChannelKind::of(&self.0)
     }
 }
+
+const PLAIN: (fn(char) -> bool, &str) = (is_channel_character, "A-Z a-z 0-9 _ - = @ , . ; :");
 
 fn is_channel_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '=' | '@' | ',' | '.' | ';' | ':')
@@ -231,80 +261,6 @@ impl NodeId {
         let plain: fn(char) -> bool = |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         check(text, "node id", 64, (plain, "A-Z a-z 0-9 _ - ."))?;
         Ok(Self(text.into()))
-    }
-}
-
-/// Who may subscribe to a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
-pub enum Access {
-    /// Anyone who knows the app's key.
-    Public,
-    /// Who shows a signature or a token for it.
-    Private,
-    /// As private, and the subscriber says who it is.
-    Presence,
-}
-
-/// What a channel's name says about it. The longest matching prefix decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
-pub struct ChannelKind {
-    /// Who may subscribe.
-    pub access: Access,
-    /// Whether payloads are encrypted by publishers and opaque to the server.
-    pub encrypted: bool,
-    /// Whether the last published event is kept and given to new subscribers.
-    pub cache: bool,
-    /// Whether this is `#server-to-user-…`, which only its signed-in user may have.
-    pub user: bool,
-}
-
-impl ChannelKind {
-    fn of(name: &str) -> Self {
-        use Access::{Presence, Private, Public};
-        // Longest first, so that `private-encrypted-cache-` is not taken for `private-`.
-        const PREFIXES: [(&str, Access, bool, bool); 10] = [
-            ("private-encrypted-cache-", Private, true, true),
-            ("private-encrypted-", Private, true, false),
-            ("private-cache-", Private, false, true),
-            ("presence-cache-", Presence, false, true),
-            ("presence-", Presence, false, false),
-            ("private-", Private, false, false),
-            ("private:", Private, false, false),
-            ("system:", Private, false, false),
-            ("cache-", Public, false, true),
-            ("user:", Private, false, false),
-        ];
-        let user = name.starts_with(USER_CHANNEL_PREFIX);
-        let found = PREFIXES.iter().find(|(p, ..)| name.starts_with(p));
-        let (access, encrypted, cache) = found
-            .map_or((Public, false, false), |&(_, access, encrypted, cache)| {
-                (access, encrypted, cache)
-            });
-        Self { access, encrypted, cache, user }
-    }
-
-    /// Whether subscribing needs a signature or a token.
-    #[must_use]
-    pub fn is_guarded(self) -> bool {
-        self.access != Access::Public
-    }
-
-    /// Whether subscribers are members that see each other.
-    #[must_use]
-    pub fn is_presence(self) -> bool {
-        self.access == Access::Presence
-    }
-
-    /// A word for metrics: one of a small closed set.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match (self.user, self.access, self.encrypted) {
-            (true, ..) => "user",
-            (_, Access::Public, _) => "public",
-            (_, Access::Presence, _) => "presence",
-            (_, Access::Private, true) => "encrypted",
-            (_, Access::Private, false) => "private",
-        }
     }
 }
 

@@ -207,7 +207,7 @@ impl Permissions {
     /// Whether the user may subscribe to a channel, read its history and see who is there.
     #[must_use]
     pub fn may_read(&self, channel: &ChannelName) -> bool {
-        if channel.kind().user {
+        if channel.kind().reserved {
             return *channel == ChannelName::of_user(&self.user);
         }
         self.patterns.iter().any(|pattern| pattern.matches(&self.user, channel))
@@ -218,7 +218,7 @@ impl Permissions {
     pub fn may_publish(&self, channel: &ChannelName) -> bool {
         let allows =
             |pattern: &Pattern| !pattern.is_read_only && pattern.matches(&self.user, channel);
-        !channel.kind().user && self.patterns.iter().any(allows)
+        !channel.kind().reserved && self.patterns.iter().any(allows)
     }
 }
 

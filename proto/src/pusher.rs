@@ -7,7 +7,9 @@ pub mod code;
 pub mod fallback;
 pub mod frame;
 pub mod handshake;
+mod resumption;
 mod session;
 mod watch;
 
+pub use resumption::{PRESENCE_GRACE, Resumption};
 pub use session::{Session, Timing};

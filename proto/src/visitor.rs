@@ -56,7 +56,7 @@ impl Visitor {
         let channel = app.channel(name)?;
         let may_read = match self.permissions() {
             Some(permissions) => permissions.may_read(&channel),
-            None => !channel.kind().is_guarded() && !channel.kind().user,
+            None => !channel.kind().is_guarded() && !channel.kind().reserved,
         };
         if !may_read {
             return Err(Refusal::Unauthorized(PERMISSION_DENIED));
@@ -82,6 +82,6 @@ impl Visitor {
     fn member(&self, channel: &ChannelName) -> Option<Arc<Member>> {
         let is_presence = channel.kind().access == Access::Presence;
         let user = self.user().filter(|_| is_presence)?.clone();
-        Some(Arc::new(Member { user, info: None }))
+        Some(Arc::new(Member::new(user, None)))
     }
 }

@@ -29,6 +29,18 @@ pub fn ping_frame() -> Bytes {
     frame(0x9, b"")
 }
 
+/// A ping frame with a number, which comes back in the answer.
+#[must_use]
+pub fn numbered_ping_frame(number: u32) -> Bytes {
+    frame(0x9, &number.to_be_bytes())
+}
+
+/// The number of the ping that a pong answers; none if that had no number.
+#[must_use]
+pub fn number_of_pong(payload: &[u8]) -> Option<u32> {
+    payload.try_into().ok().map(u32::from_be_bytes)
+}
+
 /// A close frame. A reason longer than a control frame can carry is cut at a character.
 #[must_use]
 pub fn close_frame(code: u16, reason: &str) -> Bytes {

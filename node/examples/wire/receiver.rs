@@ -82,7 +82,7 @@ async fn connect(
     let limits = Limits { outbox_events: 1 << 17, outbox_bytes: 1 << 26, ..Limits::default() };
     let outbox = Arc::new(Outbox::new(Writer::Plain(writing), Wire::Pusher, &limits));
     let socket = SocketId::from_random(random::bits());
-    server.relay.attach(socket, Arc::clone(&outbox), Wire::Pusher).await;
+    server.relay.attach(socket, Arc::clone(&outbox), Wire::Pusher, false).await;
     tokio::spawn(async move {
         let _reading = reading;
         // What the socket does not take at once leaves from here.

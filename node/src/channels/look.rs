@@ -23,7 +23,7 @@ impl Channels {
                 let (subscribers, members) = mailbox.vitals.counts();
                 let is_asked = key.app == query.app
                     && subscribers > 0
-                    && !key.channel.kind().user
+                    && !key.channel.kind().reserved
                     && key.channel.as_str().starts_with(&query.prefix);
                 if is_asked {
                     let channel = key.channel.clone();

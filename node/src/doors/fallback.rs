@@ -130,7 +130,7 @@ async fn join(
     let outbox = Arc::new(Outbox::new(Writer::Held, Wire::Pusher, limits));
     let exchange = Exchange::new(place, listener, Arc::clone(&outbox), limits.message_bytes);
     let reader = Reader::Exchange(Box::new(exchange));
-    tokio::spawn(begin(Arc::clone(server), entry, reader, outbox));
+    tokio::spawn(begin(Arc::clone(server), entry, (reader, outbox), None));
     Ok(())
 }
 

@@ -33,6 +33,11 @@ use crate::server::Server;
 
 /// How long an answer waits for news unless the client says otherwise, in seconds, and at most.
 const WAIT_SECONDS: u64 = 25;
+/// How long the user is still there after an answer: the next poll comes by then.
+const PRESENCE_GRACE: Duration = Duration::from_secs(10);
+
+/// A channel, and as what the poll joins it.
+type Wanted = (ChannelName, Role);
 
 /// Answers with what is new.
 ///
@@ -84,14 +89,14 @@ async fn channels(
     (entry, visitor): (&AppEntry, &Visitor),
     parameters: &Parameters,
     cursor: Option<&Cursor>,
-) -> Result<Vec<ChannelName>, HttpError> {
+) -> Result<Vec<Wanted>, HttpError> {
     let app = &entry.app;
     let listed = parameters.all("channels").flat_map(|names| names.split(','));
     let named: Vec<&str> = listed.chain(parameters.all("channel")).collect();
     let known = cursor.into_iter().flat_map(Cursor::channels).map(ChannelName::as_str);
     let mut channels = Vec::new();
     for name in named.iter().copied().chain(known.filter(|_| named.is_empty())) {
-        channels.push(visitor.subscribe(app, name).map_err(HttpError::of_visitor)?.0);
+        channels.push(visitor.subscribe(app, name).map_err(HttpError::of_visitor)?);
     }
     if channels.is_empty() {
         let query = ListQuery { app: app.id.clone(), prefix: String::new() };
@@ -99,10 +104,10 @@ async fn channels(
         let own = visitor.user().map(|user| format!("user:{user}")).into_iter();
         let names = own.chain(occupied.iter().map(|listed| listed.channel.to_string()));
         let readable = names.filter_map(|name| visitor.subscribe(app, &name).ok());
-        channels.extend(readable.map(|(channel, _)| channel).take(CHANNELS_MAX));
+        channels.extend(readable.take(CHANNELS_MAX));
     }
-    channels.sort_unstable();
-    channels.dedup();
+    channels.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    channels.dedup_by(|(one, _), (other, _)| one == other);
     match channels.len() {
         0 => Err(HttpError::bad_request("which channels? `?channels=a,b`")),
         1..=CHANNELS_MAX => Ok(channels),
@@ -127,26 +132,26 @@ impl<'a> Polling<'a> {
         entry.metrics.door(Wire::Poll).begin();
         let began = Instant::now();
         let polling = Self { server, entry, socket, outbox: Arc::clone(&outbox), began };
-        server.relay.attach(socket, outbox, Wire::Poll).await;
+        server.relay.attach(socket, outbox, Wire::Poll, false).await;
         Ok(polling)
     }
 
     async fn join(
         &self,
         entry: &AppEntry,
-        channels: Vec<ChannelName>,
+        channels: Vec<Wanted>,
         cursor: Option<Cursor>,
     ) -> Result<(), HttpError> {
         let socket = self.socket;
         // What is not asked for any more is no part of the places that are answered.
         let mut cursor = cursor.unwrap_or_default();
-        cursor.retain(&channels);
+        cursor.retain(|known| channels.iter().any(|(channel, _)| channel == known));
         let cursor = &cursor;
         self.server.relay.go_on(socket, cursor.clone()).await;
-        let joins = channels.into_iter().map(|channel| async {
+        let joins = channels.into_iter().map(|(channel, role)| async {
             let since = cursor.get(&channel);
-            // Who polls comes and goes all the time: that would say nothing about who is there.
-            let joined = Joined { socket, role: Role::Subscriber(None), since };
+            let role = role.with_grace(PRESENCE_GRACE);
+            let joined = Joined { socket, role, since, was: None };
             let key = ChannelKey { app: entry.app.id.clone(), channel };
             match self.server.relay.join(key, joined).await {
                 Ok(Reply::Refused(refusal)) => Err(HttpError::from(refusal)),
@@ -173,6 +178,6 @@ impl Drop for Polling<'_> {
         self.server.quotas.release(&self.entry.app.id, Demand::Connection);
         self.entry.metrics.door(Wire::Poll).end("client", self.began.elapsed());
         let (relay, socket): (Arc<Relay>, _) = (Arc::clone(&self.server.relay), self.socket);
-        tokio::spawn(async move { relay.detach(socket).await });
+        tokio::spawn(async move { relay.detach(socket, false).await });
     }
 }

@@ -10,7 +10,7 @@ use proto::SocketId;
 use proto::door::{Close, Door};
 use proto::http::signature::Query;
 use proto::pusher::code::CloseCode;
-use proto::pusher::{Session, frame, handshake};
+use proto::pusher::{Resumption, Session, frame, handshake};
 use proto::quota::Demand;
 use proto::websocket::text_frame;
 
@@ -70,11 +70,12 @@ pub async fn book(
 pub fn begin(
     server: Arc<Server>,
     entry: Arc<AppEntry>,
-    reader: Reader,
-    outbox: Arc<Outbox>,
+    (reader, outbox): (Reader, Arc<Outbox>),
+    resumption: Option<Resumption>,
 ) -> Running {
     let socket = SocketId::from_random(random::bits());
-    let door = Door::Pusher(Session::new(socket, server.timing, server.clock.now()));
+    let session = Session::new(socket, server.timing, resumption, server.clock.now());
+    let door = Door::Pusher(session);
     session::run(server, Connection { socket, entry, door, reader, outbox })
 }
 

@@ -65,6 +65,8 @@ pub struct Shard {
 struct Sink {
     outbox: Arc<Outbox>,
     wire: Wire,
+    /// Whether it is known how far the subscriber's connection has come.
+    has_place: bool,
 }
 
 impl Shard {
@@ -109,15 +111,21 @@ impl Shard {
 
     fn handle(&mut self, message: ToShard) {
         match message {
-            ToShard::Attach { socket, outbox, wire } => {
-                self.connections.insert(socket, Connection::new(outbox, wire));
+            ToShard::Attach { socket, outbox, wire, is_resumable } => {
+                let connection = Connection::new(outbox, wire, is_resumable);
+                self.connections.insert(socket, connection);
+            }
+            ToShard::Mark { socket } => {
+                if let Some(connection) = self.connections.get_mut(&socket) {
+                    connection.mark(&mut self.unflushed);
+                }
             }
             ToShard::GoesOn { socket, cursor } => {
                 if let Some(connection) = self.connections.get_mut(&socket) {
                     connection.goes_on(cursor);
                 }
             }
-            ToShard::Detach { socket } => self.detach(socket),
+            ToShard::Detach { socket, is_for_good } => self.detach(socket, is_for_good),
             // Someone who waits no longer is gone.
             ToShard::Reached { reply } => drop(reply.send(())),
             // Someone who asked and is gone has left by another message.
@@ -318,14 +326,20 @@ impl Shard {
         }
     }
 
-    fn detach(&mut self, socket: SocketId) {
+    fn detach(&mut self, socket: SocketId, is_for_good: bool) {
         let Some(connection) = self.connections.remove(&socket) else {
             return;
         };
+        let is_final = connection.is_resumable() && is_for_good;
         for key in connection.channels {
             if let Some(local) = self.local(&key) {
                 local.leave(socket);
                 self.forget_if_unused(&key, socket);
+            }
+            if is_final {
+                // Who leaves by itself has no grace.
+                let relay = self.router.me().clone();
+                self.router.send_once(key.clone(), Command::Unsubscribe { relay, socket });
             }
             self.router.leave(key, socket);
         }

@@ -133,6 +133,20 @@ test("a token's user is a member of presence channels, through every door that s
   await socket.inbox.take("member_removed", ({ user }) => user.id === "stream");
 });
 
+test("who polls is a member until no poll has come for ten seconds", async (t) => {
+  const channel = fresh("presence-room");
+  const { channel: room, inbox } = await join(server.client(t, { user: { id: "watcher" } }), channel);
+  const asks = { channels: channel, wait: 0 };
+  const { body } = await poll(server, anything("poller"), asks);
+  const snapshot = body.events.find(({ type }) => type === "subscribed");
+  assert.deepEqual(snapshot.members.map(({ id }) => id).sort(), ["poller", "watcher"]);
+  await inbox.take("pusher:member_added", ({ data }) => data.id === "poller");
+  for (let n = 0; n < 3; n++) await poll(server, anything("poller"), { ...asks, lastMessageId: body.events.at(-1).id });
+  assert.deepEqual(Object.keys(room.members.members).sort(), ["poller", "watcher"]);
+  assert.deepEqual(inbox.events.filter((event) => event.includes("member")), []);
+  await inbox.take("pusher:member_removed", ({ data }) => data.id === "poller");
+});
+
 test("a plain WebSocket answers a ping, and ignores what is no JSON", async (t) => {
   const client = plain(t, server, anything("ann"));
   await client.opened;
@@ -379,7 +393,7 @@ test("the first poll shows what there is, and a poll without news is empty", asy
   assert.equal(status, 200);
   assert.deepEqual(Object.keys(body), ["events", "timestamp"]);
   const [hall, own] = body.events.sort((a, b) => a.channel.localeCompare(b.channel));
-  assert.deepEqual([hall.channel, hall.members, hall.subscribers], [channel, [{ id: "ann" }], 2]);
+  assert.deepEqual([hall.channel, hall.members, hall.subscribers], [channel, [{ id: "ann" }, { id: "bob" }], 2]);
   assert.equal(own.channel, "user:bob");
   const id = body.events.at(-1).id;
   const again = await poll(server, jwt, { lastMessageId: id, lastTimestamp: body.timestamp, wait: 0 });

@@ -240,6 +240,10 @@ export async function startBalancer(t, targets = []) {
     for (const socket of sockets) socket.destroy();
   });
   balancer.port = listener.address().port;
+  /** Cuts all connections. */
+  balancer.cut = () => sockets.forEach((socket) => socket.destroy());
+  /** Passes nothing on any more between those who are connected, and tells nobody. */
+  balancer.freeze = () => sockets.forEach((socket) => socket.unpipe().pause().removeAllListeners("close"));
   return balancer;
 }
 

@@ -48,7 +48,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 let (relay, socket) = (relay(r), socket(r, s));
                 let user = format!("u{}", user % 8);
                 truth.entry(socket).or_insert_with(|| (relay.clone(), user.clone()));
-                let member = Member { user: UserId::parse(&user).unwrap(), info: None };
+                let member = Member::new(UserId::parse(&user).unwrap(), None);
                 let role = Role::Subscriber(Some(Arc::new(member)));
                 Command::Join { relay, joined: Joined::new(socket, role) }
             }

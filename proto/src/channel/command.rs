@@ -1,6 +1,7 @@
 //! What a channel is asked, what it answers, and what it wants done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,22 @@ pub struct Member {
     pub user: UserId,
     /// What the application signed about the user: a JSON value in its original spelling.
     pub info: Option<Arc<str>>,
+    /// How long the user stays when this connection is lost, in milliseconds: it may be back by then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub grace_ms: u32,
+}
+
+impl Member {
+    /// A member that is gone when its connection is.
+    #[must_use]
+    pub const fn new(user: UserId, info: Option<Arc<str>>) -> Self {
+        Self { user, info, grace_ms: 0 }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// As what a connection joins a channel.
@@ -27,10 +44,24 @@ pub struct Member {
 pub enum Role {
     /// Gets the publications. In a presence channel it is a member.
     Subscriber(Option<Arc<Member>>),
-    /// Is signed in as the user whose own channel this is.
+    /// Is signed in as the user whose own channel this is, or holds the session that it stands for.
     SignedIn,
     /// Wants to know whether the user whose own channel this is, is signed in anywhere.
     Watcher,
+}
+
+impl Role {
+    /// As this, but the user stays for so long when the connection is lost.
+    #[must_use]
+    pub fn with_grace(self, grace: Duration) -> Self {
+        match self {
+            Self::Subscriber(Some(member)) => {
+                let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+                Self::Subscriber(Some(Arc::new(Member { grace_ms, ..Member::clone(&member) })))
+            }
+            other => other,
+        }
+    }
 }
 
 /// One connection in one channel, as its relay knows it.
@@ -43,13 +74,17 @@ pub struct Joined {
     /// The last publication that it has had, on another connection; none if it is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Position>,
+    /// That other connection, if it is known: what was published for all but it was its own. Only
+    /// together with `since`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<SocketId>,
 }
 
 impl Joined {
     /// A connection that comes for the first time, or is in already.
     #[must_use]
     pub const fn new(socket: SocketId, role: Role) -> Self {
-        Self { socket, role, since: None }
+        Self { socket, role, since: None, was: None }
     }
 }
 
@@ -70,7 +105,8 @@ pub enum Command {
         /// Who leaves.
         socket: SocketId,
     },
-    /// A connection is gone: it leaves in every role.
+    /// A connection is gone: it leaves in every role. Its user may stay for a while: see
+    /// [`Member::grace_ms`].
     Leave {
         /// The relay that held the connection.
         relay: RelayId,
@@ -223,6 +259,9 @@ pub struct Summary {
     pub position: Option<Position>,
     /// The remembered event of a cache channel and the seconds for which it is still remembered.
     pub cached: Option<(Arc<Publication>, u32)>,
+    /// The nodes at which connections are signed in as the user of this channel, or hold its session.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed_in: Vec<RelayId>,
 }
 
 /// What a channel wants done, in this order.

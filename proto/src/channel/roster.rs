@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::name::{RelayId, SocketId, UserId};
+use crate::time::{Moment, Shift};
 
 use super::command::Member;
 
@@ -16,6 +18,23 @@ pub(super) struct Roster {
     subscribers: Sockets,
     members: BTreeMap<UserId, Presence>,
     users: BTreeMap<SocketId, UserId>,
+    #[serde(default, skip_serializing_if = "Graces::is_empty")]
+    graces: Graces,
+}
+
+/// Connections whose users may stay when they are lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+struct Graces {
+    /// For how long, in milliseconds, of those that are here.
+    millis: BTreeMap<SocketId, u32>,
+    /// Until when, of those that are lost.
+    until: BTreeMap<SocketId, Moment>,
+}
+
+impl Graces {
+    fn is_empty(&self) -> bool {
+        self.millis.is_empty() && self.until.is_empty()
+    }
 }
 
 /// Connections, by the relay that holds them.
@@ -131,7 +150,11 @@ impl Roster {
         let Some(member) = member else {
             return Join::Subscriber;
         };
+        self.end_graces(&member.user);
         self.users.insert(socket, member.user.clone());
+        if member.grace_ms > 0 {
+            self.graces.millis.insert(socket, member.grace_ms);
+        }
         match self.members.get_mut(&member.user) {
             // The first description of a user holds until the user has left.
             Some(presence) => {
@@ -148,12 +171,50 @@ impl Roster {
         }
     }
 
+    /// The user is back: nothing has to keep its place any more.
+    fn end_graces(&mut self, user: &UserId) {
+        let Some(presence) = self.members.get_mut(user) else { return };
+        for socket in presence.sockets.extract_if(.., |s| self.graces.until.remove(s).is_some()) {
+            self.users.remove(&socket);
+        }
+    }
+
     /// Removes a connection, and its user if this was the user's last one.
     pub(super) fn leave(&mut self, relay: &RelayId, socket: SocketId) -> Leave {
+        self.graces.millis.remove(&socket);
         if !self.subscribers.remove(relay, socket) {
             return Leave::Unknown;
         }
         self.forget_user_of(socket).map_or(Leave::Subscriber, Leave::Member)
+    }
+
+    /// As [`Roster::leave`], but the user of a connection that has a grace stays for that long.
+    pub(super) fn lose(&mut self, relay: &RelayId, socket: SocketId, now: Moment) -> Leave {
+        let Some(millis) = self.graces.millis.remove(&socket) else {
+            return self.leave(relay, socket);
+        };
+        if !self.subscribers.remove(relay, socket) {
+            return Leave::Unknown;
+        }
+        self.graces.until.insert(socket, now + Duration::from_millis(millis.into()));
+        Leave::Subscriber
+    }
+
+    /// When the first user's grace ends.
+    #[must_use]
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.graces.until.values().min().copied()
+    }
+
+    /// The users who have not come back in their grace, and are gone now.
+    pub(super) fn tick(&mut self, now: Moment) -> Vec<UserId> {
+        let over: Vec<_> = self.graces.until.extract_if(.., |_, until| *until <= now).collect();
+        over.into_iter().filter_map(|(socket, _)| self.forget_user_of(socket)).collect()
+    }
+
+    /// Translates from another node's time.
+    pub(super) fn rebase(&mut self, shift: Shift) {
+        self.graces.until.values_mut().for_each(|until| *until = until.moved(shift));
     }
 
     fn forget_user_of(&mut self, socket: SocketId) -> Option<UserId> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
+use crate::name::ChannelKind;
 
 use super::History;
 
@@ -34,5 +35,13 @@ impl Settings {
             subscription_count: app.subscription_count,
             webhooks: !app.webhooks.is_empty(),
         }
+    }
+
+    /// The same, as one channel needs them: what a session keeps is worth nothing without history.
+    #[must_use]
+    pub(super) fn of_kind(self, kind: ChannelKind) -> Self {
+        let is_session = kind.reserved && kind.cache;
+        let cache_for = if is_session { self.history.window() } else { self.cache_for };
+        Self { cache_for, ..self }
     }
 }

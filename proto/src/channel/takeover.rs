@@ -23,6 +23,7 @@ impl Channel {
     /// The same channel in the time of the node that takes it over.
     pub fn rebase(&mut self, shift: Shift) {
         self.memory.rebase(shift);
+        self.roster.rebase(shift);
         self.edges.rebase(shift);
         self.count.rebase(shift);
     }
@@ -133,7 +134,7 @@ impl Channel {
         gone.extend(self.signed_in.of_relay(relay));
         gone.extend(self.watchers.of_relay(relay));
         for socket in gone {
-            self.leave(relay, socket, now, effects);
+            self.lose(relay, socket, now, effects);
         }
     }
 
@@ -193,10 +194,11 @@ impl Channel {
         if !is_whole || !self.has_come_by(since) {
             return Some(Recovery::Gap);
         }
+        let is_it = |own: SocketId| own == joined.socket || Some(own) == joined.was;
         let missed = self.memory.iter().filter(|publication| {
             publication.position.offset > since.offset
                 && !publication.has_expired(now)
-                && publication.draft.origin.except() != Some(joined.socket)
+                && !publication.draft.origin.except().is_some_and(is_it)
         });
         Some(Recovery::Whole(missed.cloned().collect()))
     }
@@ -259,7 +261,7 @@ impl Channel {
         for (socket, is_member) in self.of_part(&relay, part) {
             let is_here = |list: &[Joined]| list.iter().any(|joined| joined.socket == socket);
             if !is_here(&joined) && !is_here(&joining) {
-                self.leave(&relay, socket, now.moment, effects);
+                self.lose(&relay, socket, now.moment, effects);
             } else if is_member && !has_role(&joined, socket) && !has_role(&joining, socket) {
                 self.unsubscribe(&relay, socket, now.moment, effects);
             }

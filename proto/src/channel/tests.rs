@@ -1,5 +1,7 @@
 //! Scripts for the channel machine: one command a line, and what it answers and wants done.
 
+mod grace;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::event::{Data, Event, Priority};
-use crate::name::{EventName, NodeId, UserId};
+use crate::name::{EventName, NodeId, SocketId, UserId};
 
 struct Script {
     channel: Channel,
@@ -83,14 +85,20 @@ impl Script {
             ["join", r, s] => join(r, s, Role::Subscriber(None)),
             ["join", r, s, user] => {
                 let user = UserId::parse(user).unwrap();
-                let member = Member { user, info: Some(format!("\"{s}\"").into()) };
+                let member = Member::new(user, Some(format!("\"{s}\"").into()));
+                join(r, s, Role::Subscriber(Some(member.into())))
+            }
+            ["join", r, s, user, "with", seconds] => {
+                let grace_ms = 1_000 * seconds.parse::<u32>().unwrap();
+                let member = Member::new(UserId::parse(user).unwrap(), None);
+                let member = Member { grace_ms, ..member };
                 join(r, s, Role::Subscriber(Some(member.into())))
             }
             ["rejoin", r, s, offset] => {
                 let offset = Offset(offset.parse().unwrap());
                 let since = Some(Position { offset, ..self.channel.position });
                 let (socket, role) = (socket(s), Role::Subscriber(None));
-                Command::Join { relay: relay(r), joined: Joined { socket, role, since } }
+                Command::Join { relay: relay(r), joined: Joined { socket, role, since, was: None } }
             }
             ["takeover", birth] => {
                 let birth = birth.parse().unwrap();
@@ -102,7 +110,7 @@ impl Script {
             ["leave", r, s] => Command::Leave { relay: relay(r), socket: socket(s) },
             ["lost", r] => Command::RelayLost { relay: relay(r) },
             ["resync", r, s, user] => {
-                let member = Member { user: UserId::parse(user).unwrap(), info: None };
+                let member = Member::new(UserId::parse(user).unwrap(), None);
                 let role = Role::Subscriber(Some(member.into()));
                 let joined = vec![Joined::new(socket(s), role)];
                 let last = Position { offset: Offset(7), ..Position::default() };

@@ -45,7 +45,7 @@ fn channel_names_are_counted_in_bytes_and_limited_to_the_character_set() {
 fn a_users_channel_may_carry_any_id() {
     let name = ChannelName::parse("#server-to-user-ana müller").unwrap();
     assert_eq!(name.user().unwrap().as_str(), "ana müller");
-    assert!(name.kind().user);
+    assert!(name.kind().reserved);
     assert!(ChannelName::parse("#server-to-user-").is_err());
 }
 

@@ -73,7 +73,7 @@ impl Session {
                 self.heard(now);
                 self.receive(text, app, now, actions);
             }
-            Input::Binary(_) | Input::Alive { .. } => self.heard(now),
+            Input::Binary(_) | Input::Alive { .. } | Input::Proven(_) => self.heard(now),
             Input::Answered { channel, request, reply } => {
                 answered(&channel, &request, &reply, actions);
             }
@@ -84,8 +84,7 @@ impl Session {
             Input::Signal(Signal::Terminated) => {
                 actions.push(token_ended("You got disconnected by the app."));
             }
-            Input::Signal(Signal::Watched { .. } | Signal::Welcomed { .. })
-            | Input::Verified(_) => {}
+            Input::Signal(_) | Input::Verified(_) => {}
             Input::Timer => self.timer(now, actions),
         }
     }
@@ -225,7 +224,7 @@ impl Session {
                 None
             }
             Request::Post(post) => post.id.as_deref(),
-            Request::Members | Request::Publish(_) => None,
+            Request::Members | Request::Publish(_) | Request::Session(_) => None,
             // Without it the connection could not be ended, or would go on to hear what it does not
             // want.
             Request::Join { .. } | Request::Unsubscribe => {

@@ -105,7 +105,7 @@ pub fn member(app: &App, channel_data: &str) -> Result<Member, Refusal> {
         .map_err(|error| Refusal::Malformed(format!("channel_data cannot be read: {error}")))?;
     let user = user_id(data.user_id)?;
     let info = data.user_info.map(RawValue::get);
-    Ok(Member { user, info: check_info(app, info)? })
+    Ok(Member::new(user, check_info(app, info)?))
 }
 
 /// Checks the size of a user's description.

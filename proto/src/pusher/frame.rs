@@ -9,13 +9,17 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::channel::{Cached, Delivery, Member, Role, Welcome};
+use crate::channel::{Cached, Delivery, Member, Recovery, Role, Welcome};
 use crate::event::{Data, Origin, Publication};
 use crate::json::{is_too_deep, push_string, quoted};
 use crate::name::{ChannelName, SocketId, UserId};
 use crate::refusal::Refusal;
 
 use super::code::{ErrorCode, SubscriptionError};
+
+/// Tells a subscriber that comes back that events are lost. Of Handbell's own; its name begins with
+/// `pusher:` because pusher-js takes anything else on an encrypted channel for ciphertext.
+const GAP: &str = "pusher:gap";
 
 /// A client's message.
 #[derive(Debug, Deserialize)]
@@ -188,6 +192,9 @@ fn subscribed(channel: &ChannelName, welcome: &Welcome) -> Vec<String> {
     let data = welcome.members.as_deref().map_or_else(|| "{}".to_owned(), presence);
     let name = "pusher_internal:subscription_succeeded";
     let mut messages = vec![event(name, Some(channel.as_str()), &quoted(&data))];
+    if welcome.recovery == Some(Recovery::Gap) {
+        messages.push(event(GAP, Some(channel.as_str()), &quoted("{}")));
+    }
     match &welcome.cached {
         Some(Cached::Hit(publication)) => messages.push(published(channel, publication)),
         Some(Cached::Miss) => {

@@ -7,23 +7,26 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::App;
-use crate::channel::{Member, Role};
+use crate::channel::{Reply, Role};
 use crate::door::{Action, Counted, Input, Request, Signal};
 use crate::event::{Data, Event};
 use crate::intake::Intake;
-use crate::name::{Access, ChannelName, SocketId};
+use crate::name::{ChannelName, SocketId};
 use crate::rate::{Bucket, Rate};
 use crate::refusal::Refusal;
 use crate::time::{Moment, Now};
 
-use super::auth::{self, UserData};
+use super::auth::UserData;
 use super::code::{CloseCode, ErrorCode};
 use super::frame::{self, ClientFrame};
+use super::resumption::Resumption;
 use super::watch::Watch;
+
+mod signing_in;
+mod subscribing;
 
 /// How long a client may be silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +51,14 @@ pub struct Session {
     pinged_at: Option<Moment>,
     /// Whether the client has answered a WebSocket ping, which costs it less than an event.
     answers_pings: bool,
+    /// What outlives the connection, if anything does.
+    resumption: Option<Box<Resumption>>,
 }
 
 impl Session {
     /// The session of a connection that was let in.
     #[must_use]
-    pub fn new(socket: SocketId, timing: Timing, now: Now) -> Self {
+    pub fn new(socket: SocketId, timing: Timing, resumption: Option<Resumption>, now: Now) -> Self {
         Self {
             socket,
             timing,
@@ -65,16 +70,17 @@ impl Session {
             heard_at: now.moment,
             pinged_at: None,
             answers_pings: false,
+            resumption: resumption.map(Box::new),
         }
     }
 
     /// Tells the session what happened: see [`Door::apply`](crate::door::Door::apply).
     pub fn apply(&mut self, input: Input<'_>, app: &App, now: Now, actions: &mut Vec<Action>) {
         match input {
-            Input::Opened => {
-                let seconds = self.timing.activity_timeout.as_secs().max(1);
-                actions.push(Action::Send(frame::connection_established(self.socket, seconds)));
-            }
+            Input::Opened => match &mut self.resumption {
+                Some(resumption) => resumption.open(actions),
+                None => self.greet(actions),
+            },
             Input::Text(text) => {
                 self.heard(now);
                 self.receive(text, app, now, actions);
@@ -88,12 +94,24 @@ impl Session {
                 self.heard(now);
                 self.answers_pings |= is_pong;
             }
-            Input::Refused { channel, request, refusal } => {
-                self.refused(&channel, &request, &refusal, actions);
+            Input::Proven(number) => {
+                self.heard(now);
+                self.answers_pings = true;
+                if let Some(resumption) = &mut self.resumption {
+                    resumption.proven(number, now);
+                }
             }
-            Input::Signal(signal) => self.signal(signal, actions),
-            // What was granted shows in what the channel sends.
-            Input::Answered { .. } | Input::Verified(_) => {}
+            Input::Refused { channel, request, refusal } => {
+                match self.resumption.as_mut().filter(|own| *own.channel() == channel) {
+                    Some(resumption) => resumption.refused(&request, now, actions),
+                    None => self.refused(&channel, &request, &refusal, actions),
+                }
+            }
+            Input::Signal(signal) => self.signal(signal, now, actions),
+            Input::Answered { channel, request, reply } => {
+                self.answered((&channel, &request), &reply, now, actions);
+            }
+            Input::Verified(_) => {}
             Input::Timer => self.timer(now, actions),
         }
     }
@@ -101,10 +119,26 @@ impl Session {
     /// When [`Input::Timer`] is to be applied next.
     #[must_use]
     pub fn deadline(&self) -> Moment {
+        let resumption = self.resumption.as_ref().and_then(|resumption| resumption.deadline());
+        resumption.map_or(self.silent_until(), |deadline| deadline.min(self.silent_until()))
+    }
+
+    fn silent_until(&self) -> Moment {
         match self.pinged_at {
             Some(pinged) => pinged + self.timing.pong_timeout,
             None => self.heard_at + self.timing.activity_timeout,
         }
+    }
+
+    /// What outlives the connection, if anything does.
+    #[must_use]
+    pub fn resumption(&self) -> Option<&Resumption> {
+        self.resumption.as_deref()
+    }
+
+    fn greet(&self, actions: &mut Vec<Action>) {
+        let seconds = self.timing.activity_timeout.as_secs().max(1);
+        actions.push(Action::Send(frame::connection_established(self.socket, seconds)));
     }
 
     fn heard(&mut self, now: Now) {
@@ -113,7 +147,10 @@ impl Session {
     }
 
     fn timer(&mut self, now: Now, actions: &mut Vec<Action>) {
-        if now.moment < self.deadline() {
+        if let Some(resumption) = &mut self.resumption {
+            resumption.timer((self.socket, &self.channels), now, actions);
+        }
+        if now.moment < self.silent_until() {
             return;
         }
         if self.pinged_at.is_some() {
@@ -130,6 +167,9 @@ impl Session {
 
     fn receive(&mut self, text: &str, app: &App, now: Now, actions: &mut Vec<Action>) {
         let outcome = self.messages.admit(&app.limits, now.moment).and_then(|()| {
+            if self.resumption.as_ref().is_some_and(|resumption| resumption.is_opening()) {
+                return Err(Refusal::Rule("the connection is not established yet"));
+            }
             let frame = ClientFrame::parse(text)?;
             self.understand(&frame, app, now, actions)
         });
@@ -170,6 +210,9 @@ impl Session {
             "pusher:unsubscribe" => {
                 let request: frame::Unsubscribe = frame.data()?;
                 if let Some(channel) = self.channels.take(request.channel.as_str()) {
+                    if let Some(resumption) = &mut self.resumption {
+                        resumption.left(&channel);
+                    }
                     actions.push(Action::Ask { channel, request: Request::Unsubscribe });
                 }
             }
@@ -191,53 +234,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    fn subscribe(&mut self, request: &frame::Subscribe, app: &App) -> Result<Action, Refusal> {
-        let channel = app.channel(&request.channel)?;
-        let limit = app.limits.channels_per_connection;
-        if self.channels.len() >= limit && !self.channels.contains(&channel) {
-            let what = "channels of a connection";
-            return Err(Refusal::TooMany { what, limit, setting: "channels_per_connection" });
-        }
-        let member = self.authorize(&channel, request, app)?;
-        self.channels.insert(channel.clone());
-        let role = Role::Subscriber(member.map(Arc::new));
-        Ok(Action::Ask { channel, request: Request::Join { role, since: None } })
-    }
-
-    /// Checks that the subscription is allowed, and finds out who the new member is.
-    fn authorize(
-        &self,
-        channel: &ChannelName,
-        request: &frame::Subscribe,
-        app: &App,
-    ) -> Result<Option<Member>, Refusal> {
-        let kind = channel.kind();
-        if kind.user {
-            let own = self.user.as_ref().map(|user| ChannelName::of_user(&user.id));
-            if own.as_ref() != Some(channel) {
-                return Err(Refusal::Unauthorized("this channel is for its signed-in user only"));
-            }
-            return Ok(None);
-        }
-        if !kind.is_guarded() {
-            return Ok(None);
-        }
-        let auth = request.auth.as_deref().unwrap_or_default();
-        let data = request.channel_data.as_deref();
-        auth::check_subscription(app, self.socket, channel, data, auth)?;
-        match (kind.access, data, &self.user) {
-            (Access::Public | Access::Private, ..) => Ok(None),
-            (Access::Presence, Some(data), _) => auth::member(app, data).map(Some),
-            (Access::Presence, None, Some(user)) => {
-                let info = user.info.clone();
-                Ok(Some(Member { user: user.id.clone(), info }))
-            }
-            (Access::Presence, None, None) => Err(Refusal::Unauthorized(
-                "a presence channel needs channel_data with a user_id, or a signed-in user",
-            )),
-        }
     }
 
     fn client_event(
@@ -272,48 +268,6 @@ impl Session {
         })?;
         let event = Event { name, data: Data::Json(json.into()) };
         Ok(Action::Ask { channel, request: Request::Publish(event) })
-    }
-
-    fn sign_in(
-        &mut self,
-        request: &frame::Signin,
-        app: &App,
-        actions: &mut Vec<Action>,
-    ) -> Result<(), Refusal> {
-        auth::check_signin(app, self.socket, &request.user_data, &request.auth)?;
-        let user = auth::user_data(app, &request.user_data)?;
-        if self.user.as_ref().is_some_and(|present| present.id != user.id) {
-            return Err(Refusal::Unauthorized("the connection is signed in as another user"));
-        }
-        actions.push(Action::Send(frame::signin_success(&request.user_data)));
-        if self.user.is_none() {
-            let channel = ChannelName::of_user(&user.id);
-            actions.push(Action::Ask {
-                channel,
-                request: Request::Join { role: Role::SignedIn, since: None },
-            });
-            self.watch(&user, app, actions);
-            self.user = Some(Box::new(user));
-        }
-        Ok(())
-    }
-
-    fn watch(&mut self, user: &UserData, app: &App, actions: &mut Vec<Action>) {
-        if !app.watchlist {
-            return;
-        }
-        let limit = app.limits.watchlist_users;
-        let watched = &user.watchlist[..user.watchlist.len().min(limit)];
-        if watched.len() < user.watchlist.len() {
-            let what = "users on a watchlist";
-            let refusal = Refusal::TooMany { what, limit, setting: "watchlist_users" };
-            actions.push(Action::Send(frame::refusal(ErrorCode::WatchlistTooLong, &refusal)));
-        }
-        self.watch.begin(watched);
-        actions.extend(watched.iter().map(|user| Action::Ask {
-            channel: ChannelName::of_user(user),
-            request: Request::Join { role: Role::Watcher, since: None },
-        }));
     }
 
     fn refused(
@@ -352,11 +306,28 @@ impl Session {
                 actions.push(Action::Close(close));
             }
             // The protocol has no such requests.
-            Request::Post(_) | Request::Members => {}
+            Request::Post(_) | Request::Members | Request::Session(_) => {}
         }
     }
 
-    fn signal(&mut self, signal: Signal, actions: &mut Vec<Action>) {
+    /// What a channel granted shows in what it sends; only the session's own is waited for.
+    fn answered(
+        &mut self,
+        (channel, request): (&ChannelName, &Request),
+        reply: &Reply,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let own = self.resumption.as_mut().filter(|own| own.channel() == channel);
+        let Some(resumption) = own else { return };
+        let was_opening = resumption.is_opening();
+        resumption.answered(request, reply, now, actions);
+        if was_opening && !resumption.is_opening() {
+            self.greet(actions);
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, now: Now, actions: &mut Vec<Action>) {
         match signal {
             Signal::Watched { user, is_online } => {
                 actions.extend(self.watch.state(user, is_online).map(Action::Send));
@@ -367,6 +338,14 @@ impl Session {
                 actions.push(Action::Close(close));
             }
             Signal::Close(close) => actions.push(Action::Close(close)),
+            Signal::Entered { .. }
+            | Signal::Unproven
+            | Signal::Marked { .. }
+            | Signal::Challenged => {
+                if let Some(resumption) = &mut self.resumption {
+                    resumption.signal(signal, now, actions);
+                }
+            }
             Signal::Welcomed { .. } => {}
         }
     }

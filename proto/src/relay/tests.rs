@@ -7,7 +7,7 @@ use crate::channel::Welcome;
 use crate::position::Epoch;
 
 fn member(user: &str) -> Arc<Member> {
-    Arc::new(Member { user: UserId::parse(user).unwrap(), info: None })
+    Arc::new(Member::new(UserId::parse(user).unwrap(), None))
 }
 
 fn resumed(members: &[&Arc<Member>]) -> Resumed {

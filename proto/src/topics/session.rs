@@ -114,7 +114,7 @@ impl Session {
             door::Input::Signal(signal) => self.signal(signal, now, actions),
             door::Input::Timer => self.timer(app, now, actions),
             // The transport greets, and has its own signs of life.
-            door::Input::Opened | door::Input::Alive { .. } => {}
+            door::Input::Opened | door::Input::Alive { .. } | door::Input::Proven(_) => {}
         }
     }
 
@@ -365,7 +365,11 @@ impl Session {
             }
             Signal::Terminated => self.disconnect(now, actions),
             Signal::Close(_) => actions.push(door::Action::Close(normal())),
-            Signal::Watched { .. } => {}
+            Signal::Watched { .. }
+            | Signal::Entered { .. }
+            | Signal::Unproven
+            | Signal::Marked { .. }
+            | Signal::Challenged => {}
         }
     }
 

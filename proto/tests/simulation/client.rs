@@ -156,7 +156,7 @@ impl World {
             self.checker.asked(connection, &key, self.now);
         }
         let is_presence = key.channel.kind().is_presence();
-        let member = is_presence.then(|| Arc::new(Member { user, info: None }));
+        let member = is_presence.then(|| Arc::new(Member::new(user, None)));
         let number = self.life(node).number();
         let message = match wish {
             Wish::In => {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proto::cursor::Cursor;
 use proto::door::{Close, Signal};
+use proto::proof::{Due, Proof};
+use proto::websocket::numbered_ping_frame;
 use proto::wire::Wire;
 use proto::{ChannelKey, ChannelName, Position};
 
@@ -18,14 +20,45 @@ pub(super) struct Connection {
     pub(super) channels: HashSet<ChannelKey>,
     /// It was told to close and has not gone yet.
     pub(super) is_closing: bool,
-    /// How far it has come in all its channels, where its wire says that.
+    /// How far it has come in all its channels, where its wire says that or it is resumable.
     cursor: Option<Box<Cursor>>,
+    /// What it has proven to have had, if it is resumable.
+    proof: Option<Proof>,
 }
 
 impl Connection {
-    pub(super) fn new(outbox: Arc<Outbox>, wire: Wire) -> Self {
-        let cursor = wire.has_place().then(Box::default);
-        Self { outbox, wire, channels: HashSet::new(), is_closing: false, cursor }
+    pub(super) fn new(outbox: Arc<Outbox>, wire: Wire, is_resumable: bool) -> Self {
+        let cursor = (is_resumable || wire.has_place()).then(Box::default);
+        let proof = is_resumable.then(Proof::default);
+        Self { outbox, wire, channels: HashSet::new(), is_closing: false, cursor, proof }
+    }
+
+    /// Whether it is known how far it has come.
+    pub(super) const fn has_place(&self) -> bool {
+        self.cursor.is_some()
+    }
+
+    /// Whether another connection may go on with it.
+    pub(super) const fn is_resumable(&self) -> bool {
+        self.proof.is_some()
+    }
+
+    /// It was given something that it may have to prove.
+    pub(super) fn delivered(&mut self, unflushed: &mut Vec<Arc<Outbox>>) {
+        match self.proof.as_mut().map_or(Due::Nothing, Proof::delivered) {
+            Due::Nothing => {}
+            Due::Soon => self.outbox.signal(Signal::Unproven),
+            Due::Now => self.mark(unflushed),
+        }
+    }
+
+    /// Sends a ping whose answer proves that it has had all that it was given.
+    pub(super) fn mark(&mut self, unflushed: &mut Vec<Arc<Outbox>>) {
+        let (Some(proof), Some(cursor)) = (&mut self.proof, &self.cursor) else { return };
+        let (number, cursor) = (proof.mark(), Cursor::clone(cursor));
+        // An outbox that is full is closed by itself.
+        let _ = self.give(numbered_ping_frame(number), unflushed);
+        self.outbox.signal(Signal::Marked { number, cursor });
     }
 
     pub(super) fn close(&mut self, close: Close) {
@@ -58,7 +91,7 @@ impl Connection {
     /// It is in a channel no longer, and does not come back there.
     pub(super) fn left(&mut self, channel: &ChannelName) {
         if let Some(cursor) = &mut self.cursor {
-            cursor.remove(channel);
+            let _ = cursor.remove(channel);
         }
     }
 

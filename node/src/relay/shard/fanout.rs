@@ -32,7 +32,7 @@ impl Shard {
             Delivery::Published(publication) => publication.position.offset,
             _ => Offset(u64::MAX),
         };
-        for (socket, Sink { outbox, wire }) in local.audience(place) {
+        for (socket, Sink { outbox, wire, has_place }) in local.audience(place) {
             if except == Some(*socket) {
                 continue;
             }
@@ -40,9 +40,8 @@ impl Shard {
                 .get_or_insert_with(|| wire.encode(&key.channel, delivery))
                 .clone();
             if let Some(mut frame) = frame {
-                if wire.has_place()
-                    && let Some(connection) = self.connections.get_mut(socket)
-                {
+                let mut connection = has_place.then(|| self.connections.get_mut(socket)).flatten();
+                if let Some(connection) = &mut connection {
                     if let Delivery::Published(publication) = delivery {
                         connection.came_to(&key.channel, publication.position);
                     }
@@ -61,6 +60,9 @@ impl Shard {
                 };
                 if given == Err(Full::Lagging) {
                     self.metrics.lagging(&key.app);
+                }
+                if let Some(connection) = connection {
+                    connection.delivered(&mut self.unflushed);
                 }
             }
         }
@@ -94,9 +96,12 @@ impl Shard {
         }
     }
 
+    /// Ends the connections of a user; whoever holds a session has to show that it lives.
     pub(super) fn terminate(&self, key: &ChannelKey) {
+        let is_user = key.channel.user().is_some();
+        let signal = if is_user { Signal::Terminated } else { Signal::Challenged };
         for outbox in self.in_role(key, &Role::SignedIn) {
-            outbox.signal(Signal::Terminated);
+            outbox.signal(signal.clone());
         }
     }
 

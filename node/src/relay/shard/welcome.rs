@@ -22,7 +22,11 @@ impl Shard {
             self.router.leave(key.clone(), socket);
             return;
         };
-        let sink = Sink { outbox: Arc::clone(&connection.outbox), wire: connection.wire };
+        let sink = Sink {
+            outbox: Arc::clone(&connection.outbox),
+            wire: connection.wire,
+            has_place: connection.has_place(),
+        };
         let local = self.local(key);
         let is_known = local.as_ref().is_some_and(|local| local.has(socket));
         let Some(changes) = local.and_then(|local| local.welcome(joined, welcome, sink)) else {
@@ -61,6 +65,10 @@ impl Shard {
             _ => welcome.position,
         };
         connection.came_to(&key.channel, begins_at);
+        if connection.is_resumable() {
+            let channel = key.channel.clone();
+            connection.outbox.signal(Signal::Entered { channel, position: begins_at });
+        }
         let missed = missed.iter().map(|publication| Delivery::Published(Arc::clone(publication)));
         for delivery in std::iter::once(delivery.clone()).chain(missed) {
             if let Delivery::Published(publication) = &delivery {
@@ -74,6 +82,7 @@ impl Shard {
             }
         }
         connection.came_to(&key.channel, welcome.position);
+        connection.delivered(&mut self.unflushed);
         if connection.wire.is_silent_on_welcome() {
             let is_whole = welcome.recovery.as_ref().map(|recovery| *recovery != Recovery::Gap);
             let (channel, subscribers) = (key.channel.clone(), welcome.subscribers);

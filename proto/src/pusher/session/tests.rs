@@ -30,7 +30,7 @@ impl Client {
             pong_timeout: Duration::from_secs(30),
         };
         let now = Now { moment: Moment::from_micros(1), unix_ms: 0 };
-        let session = Session::new(SocketId::parse("1.2").unwrap(), timing, now);
+        let session = Session::new(SocketId::parse("1.2").unwrap(), timing, None, now);
         Self { session, app, now }
     }
 
@@ -76,13 +76,15 @@ fn shown(action: &Action) -> String {
         Action::Ping => "(ping frame)".into(),
         Action::Count(counted) => format!("(count {counted:?})"),
         Action::Close(Close { code, reason }) => format!("(close {code} {reason})"),
-        Action::Verify(_) => unreachable!("the protocol has no tokens"),
+        Action::Verify(_) | Action::Mark => unreachable!("nothing outlives these sessions"),
         Action::Ask { channel, request } => match request {
             Request::Join { role: Role::Subscriber(Some(member)), .. } => {
                 let info = member.info.as_deref().unwrap_or("no info");
                 format!("(join {channel} as {} {info})", member.user)
             }
-            Request::Post(_) | Request::Members => unreachable!("the protocol has no such request"),
+            Request::Post(_) | Request::Members | Request::Session(_) => {
+                unreachable!("the protocol has no such request")
+            }
             Request::Join { role, .. } => format!("(join {channel} {role:?})"),
             Request::Unsubscribe => format!("(unsubscribe {channel})"),
             Request::Publish(event) => {
