@@ -10,6 +10,7 @@ mod peers;
 mod pulse;
 pub mod rebirth;
 mod start;
+mod visits;
 
 pub use agreement::Differences;
 pub use inbox::Inbox;

@@ -1,7 +1,7 @@
 //! Engine.IO over HTTP: a request is checked, and begins a session or finds its session.
 //!
 //! Who calls [`serve`] decides which app a request belongs to, and what a new session's [`Link`] is
-//! used for. Sessions live on the node that began them.
+//! used for. A session lives on the node that began it; requests may come to any.
 
 use std::pin::Pin;
 
@@ -11,9 +11,9 @@ use axum::http::{Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use proto::App;
 use proto::app::Limits;
+use proto::cluster::visit::{Errand, Visited};
 use proto::engineio::{Refusal, Timing};
 use proto::wire::Wire;
-use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::http::cors;
@@ -21,13 +21,17 @@ use crate::random;
 use crate::websocket::{accept, upgraded};
 
 mod asked;
+mod bridge;
 mod knock;
 mod link;
+mod sessions;
 
 use asked::{Asked, Transport};
-pub use knock::Sessions;
-use knock::{Answer, Knock};
+use bridge::Bridge;
+use knock::Knock;
 pub use link::Link;
+use link::read_all;
+pub use sessions::Sessions;
 
 type Start = Box<dyn FnOnce(Link) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
@@ -74,7 +78,7 @@ async fn answer(
         return Err(Refusal::Forbidden);
     }
     match (asked.sid, asked.transport) {
-        (Some(sid), Transport::Polling) => forward(sessions, &sid, request).await,
+        (Some(sid), Transport::Polling) => forward(sessions, terms, &sid, request).await,
         (Some(sid), Transport::WebSocket) => join(sessions, terms, &sid, request),
         (None, Transport::Polling) => {
             let (link, greeting) = Link::polling(sessions, terms)?;
@@ -109,38 +113,55 @@ fn join(
     sid: &str,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Refusal> {
-    let session = sessions.find(sid).ok_or(Refusal::UnknownSession)?;
+    let place = match (sessions.find(sid), sessions.home(sid)) {
+        (Some(session), _) => Ok(session),
+        (None, Some(home)) => Err(home),
+        (None, None) => return Err(Refusal::UnknownSession),
+    };
     let (response, upgrade) = accept(&mut request).map_err(|_| Refusal::BadRequest)?;
-    let limits = limits(terms);
+    let (limits, timing) = (limits(terms), terms.timing);
+    let (sessions, sid) = (sessions.clone(), sid.to_owned());
     tokio::spawn(async move {
-        if let Some((stream, outbox)) = upgraded(upgrade, Wire::SocketIo, &limits).await {
+        let upgraded = upgraded(upgrade, Wire::SocketIo, &limits).await;
+        let Some((stream, outbox)) = upgraded else { return };
+        let stream = Box::new(stream);
+        match place {
             // A session that is over or does not keep up drops the WebSocket, which closes it.
-            let _ = session.try_send(Knock::Socket(Box::new(stream), outbox));
+            Ok(session) => drop(session.try_send(Knock::Socket(stream, outbox))),
+            Err(home) => Bridge { sessions, home, sid, stream, outbox }.run(timing).await,
         }
     });
     Ok(response)
 }
 
-/// Gives a request of a polling client to its session, and waits for the answer.
+/// Gives a request of a polling client to its session, wherever that is, and waits for the answer.
 async fn forward(
     sessions: &Sessions,
+    terms: &Terms<'_>,
     sid: &str,
     request: Request<Body>,
 ) -> Result<Response<Body>, Refusal> {
-    let session = sessions.find(sid).ok_or(Refusal::UnknownSession)?;
-    let (reply, answer) = oneshot::channel();
-    let knock = match *request.method() {
-        Method::GET => Knock::Poll(reply),
-        Method::POST => Knock::Post(request.into_body(), reply),
+    let answer = match (sessions.home(sid), request.method()) {
+        (None, &Method::GET) => sessions.poll(sid).await.unwrap_or(Visited::Gone),
+        (None, &Method::POST) => {
+            sessions.post(sid, request.into_body()).await.unwrap_or(Visited::Gone)
+        }
+        (Some(home), &Method::GET) => sessions.visit(&home, sid, Errand::Poll).await,
+        (Some(home), &Method::POST) => {
+            match read_all(request.into_body(), terms.timing.max_payload).await {
+                Ok(body) => sessions.visit(&home, sid, Errand::Post(body)).await,
+                Err(answer) => answer,
+            }
+        }
         _ => return Err(Refusal::BadRequest),
     };
-    session.try_send(knock).map_err(|_| Refusal::BadRequest)?;
-    match answer.await.map_err(|_| Refusal::UnknownSession)? {
-        Answer::Payload(text) => Ok(payload(text)),
+    match answer {
+        Visited::Payload(text) => Ok(payload(text)),
         // The JavaScript server's type, which it has for the sake of old browsers.
-        Answer::Taken => Ok(([(CONTENT_TYPE, "text/html")], "ok").into_response()),
-        Answer::TooLarge => Ok(StatusCode::PAYLOAD_TOO_LARGE.into_response()),
-        Answer::Refused(refusal) => Err(refusal),
+        Visited::Taken => Ok(([(CONTENT_TYPE, "text/html")], "ok").into_response()),
+        Visited::TooLarge => Ok(StatusCode::PAYLOAD_TOO_LARGE.into_response()),
+        Visited::Refused(refusal) => Err(refusal),
+        Visited::Gone => Err(Refusal::UnknownSession),
     }
 }
 

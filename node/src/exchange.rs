@@ -37,7 +37,13 @@ pub type Exchanges = Places<Knock>;
 #[derive(Debug)]
 pub enum Knock {
     /// The client listens to a response; to another one no more.
-    Listen(Listener),
+    Listen {
+        /// The response.
+        listener: Listener,
+        /// Whether the client has asked for it, which is a sign of life; else it goes on at another
+        /// node.
+        is_asked: bool,
+    },
     /// The client says something; nothing at all is a sign of life.
     Say(Vec<String>),
 }
@@ -84,6 +90,12 @@ impl Listener {
         Self::new(0)
     }
 
+    /// What is said first, to be passed on to wherever the response is.
+    pub fn once() -> (Self, mpsc::Receiver<Bytes>) {
+        let (body, said) = mpsc::channel(1);
+        (Self { body, left: 0 }, said)
+    }
+
     fn new(left: usize) -> (Self, Body) {
         let (body, mut chunks) = mpsc::channel(1);
         let chunks = stream::poll_fn(move |context| {
@@ -92,8 +104,19 @@ impl Listener {
         (Self { body, left }, Body::from_stream(chunks))
     }
 
+    /// Waits until there is room for more. False if the client has left.
+    pub async fn has_room(&self) -> bool {
+        self.body.reserve().await.is_ok()
+    }
+
+    /// Waits until the client has left.
+    pub async fn left(&self) {
+        self.body.closed().await;
+    }
+
     /// Says something, for which there must be room. None if that was the last.
-    fn say(self, lines: String) -> Option<Self> {
+    #[must_use]
+    pub fn say(self, lines: String) -> Option<Self> {
         let left = self.left.checked_sub(lines.encode_utf16().count());
         // That the client has left is noticed elsewhere.
         let _ = self.body.try_send(lines.into());
@@ -134,11 +157,13 @@ impl Exchange {
                     return Some(Ok(self.heard()));
                 }
                 Event::Knock(Some(Knock::Say(texts))) => self.inbox.extend(texts),
-                Event::Knock(Some(Knock::Listen(listener))) => {
+                Event::Knock(Some(Knock::Listen { listener, is_asked })) => {
                     self.listener = Some(listener);
                     self.wait();
-                    self.is_asked = false;
-                    return Some(Ok(Message::Pong(Bytes::new())));
+                    if is_asked {
+                        self.is_asked = false;
+                        return Some(Ok(Message::Pong(Bytes::new())));
+                    }
                 }
                 Event::Sendable => self.deliver(),
                 Event::Timer if self.listener.is_some() => {
@@ -155,7 +180,7 @@ impl Exchange {
     pub async fn part(&mut self) {
         while self.listener.is_none() {
             match self.place.knocks.recv().await {
-                Some(Knock::Listen(listener)) => self.listener = Some(listener),
+                Some(Knock::Listen { listener, .. }) => self.listener = Some(listener),
                 Some(Knock::Say(_)) => {}
                 None => return,
             }
@@ -222,7 +247,7 @@ impl Exchange {
 
 async fn left(listener: Option<&Listener>) {
     match listener {
-        Some(listener) => listener.body.closed().await,
+        Some(listener) => listener.left().await,
         None => pending().await,
     }
 }
@@ -230,7 +255,7 @@ async fn left(listener: Option<&Listener>) {
 /// There is something to say, and room for it.
 async fn sendable(listener: Option<&Listener>, outbox: &Outbox) {
     match listener {
-        Some(listener) if listener.body.reserve().await.is_ok() => {
+        Some(listener) if listener.has_room().await => {
             poll_fn(|context| outbox.poll_held(context)).await;
         }
         _ => pending().await,

@@ -32,6 +32,7 @@ pub mod reload;
 pub mod router;
 pub mod server;
 pub mod session;
+pub mod sessions;
 pub mod socket;
 pub mod supervisor;
 pub mod tls;

@@ -25,14 +25,13 @@ use crate::channels::{ChannelSupervisor, Channels, Parts};
 use crate::clock::Clock;
 use crate::cluster::{self, Cluster, Lease, Peers, Pulse, incarnation};
 use crate::config::{ClusterSection, Config, Source};
-use crate::engineio::Sessions;
-use crate::exchange::Exchanges;
 use crate::metrics::{ChannelMetrics, HttpMetrics, Metrics, RelayMetrics, Scrape};
 use crate::quotas::Quotas;
 use crate::relay::{Relay, Shard};
 use crate::reload::{Reload, Reloader};
 use crate::router::Router;
 use crate::server::Server;
+use crate::sessions::Sessions;
 use crate::supervisor::{Child, Supervisor};
 use crate::webhook::{Dispatcher, Webhooks};
 use crate::{http, listen, tls};
@@ -102,7 +101,8 @@ impl Node {
         };
         let (supervisor, ended) = supervise(&channels, &webhooks, reload).await?;
         tokio::spawn(quotas.clone().renew());
-        let cluster = join((&config, &pulse), (&router, &apps), &supervisor).await?;
+        let sessions = Sessions::new(&router);
+        let cluster = join((&config, &pulse), (&router, &apps, &sessions), &supervisor).await?;
         let server = Arc::new(Server {
             clock,
             apps,
@@ -111,8 +111,7 @@ impl Node {
             cluster,
             relay,
             doors: config.doors(),
-            engineio: Sessions::default(),
-            fallback: Exchanges::default(),
+            sessions,
             timing: timing(&config),
             history: config.history,
             http_metrics: HttpMetrics::new(&metrics),
@@ -293,14 +292,14 @@ const fn timing(config: &Config) -> Timing {
 /// Joins the configured cluster, or takes all slots over where there is none.
 async fn join(
     (config, pulse): (&Config, &Pulse),
-    (router, apps): (&Router, &Apps),
+    (router, apps, sessions): (&Router, &Apps, &Sessions),
     root: &ActorCell,
 ) -> anyhow::Result<Option<Cluster>> {
     let Some(section) = &config.cluster else {
         cluster::alone(router).await?;
         return Ok(None);
     };
-    Cluster::join((section, pulse), (router, apps), root.clone()).await.map(Some)
+    Cluster::join((section, pulse), (router, apps, sessions), root.clone()).await.map(Some)
 }
 
 /// Starts the actors: the root, the two that it restarts, and those that channels are linked to,

@@ -13,12 +13,11 @@ use crate::apps::Apps;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::Doors;
-use crate::engineio::Sessions;
-use crate::exchange::Exchanges;
 use crate::metrics::{HttpMetrics, Metrics};
 use crate::quotas::Quotas;
 use crate::relay::Relay;
 use crate::router::Router;
+use crate::sessions::Sessions;
 
 /// The parts of a running node that its doors share.
 #[derive(Debug)]
@@ -37,10 +36,8 @@ pub struct Server {
     pub relay: Arc<Relay>,
     /// Where the doors are.
     pub doors: Doors,
-    /// Engine.IO sessions that requests can find.
-    pub engineio: Sessions,
-    /// Sessions of the HTTP fallback that requests can find.
-    pub fallback: Exchanges,
+    /// Sessions that requests can find.
+    pub sessions: Sessions,
     /// How long clients may be silent.
     pub timing: Timing,
     /// How much channels remember: nobody goes on further back.

@@ -13,3 +13,4 @@ pub mod ring;
 pub mod slot;
 pub mod takeover;
 pub mod view;
+pub mod visit;

@@ -16,5 +16,6 @@ pub use handshake::Timing;
 pub use packet::{Malformed, Packet};
 pub use payload::{
     PACKETS_MAX, PACKETS_MAX_UNTRUSTED, PACKETS_PER_ANSWER, SEPARATOR, from_frames, packets,
+    to_frames,
 };
 pub use refusal::Refusal;

@@ -15,6 +15,8 @@ use proto::cluster::replication::{Mark, Record};
 use proto::cluster::slot::Slot;
 use proto::cluster::takeover::Estate;
 use proto::cluster::view::Phase;
+use proto::cluster::visit::{Errand, Visit, Visited};
+use proto::engineio::Refusal::UnknownSession;
 use proto::event::{Data, Draft, Event, Origin, Priority, Publication};
 use proto::idempotency::Idempotency;
 use proto::name::EventName;
@@ -191,7 +193,18 @@ fn samples() -> Vec<Message> {
         // What was added since is left out where it says nothing, as in all of the above.
         Message::Deliver(key.clone(), Delivery::Welcome { joined: again.clone(), welcome }),
         Message::Ask(2, Ask::Channel { key, command: Command::Join { relay, joined: again }, ack }),
+        Message::Visit(3, visit(Errand::Poll)),
+        Message::Visit(4, visit(Errand::Post(Bytes::from_static(b"4x")))),
+        Message::Visit(5, visit(Errand::Listen { is_asked: true })),
+        Message::Visit(6, visit(Errand::Say(vec!["x".into()]))),
+        Message::Answer(3, Answer::Visited(Visited::Payload("2".into()))),
+        Message::Answer(4, Answer::Visited(Visited::Refused(UnknownSession))),
+        Message::Left(5),
     ]
+}
+
+fn visit(errand: Errand) -> Visit {
+    Visit { id: "sid".into(), errand }
 }
 
 #[test]

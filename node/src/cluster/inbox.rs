@@ -13,6 +13,7 @@ use proto::{ChannelKey, RelayId};
 use ractor::ActorRef;
 
 use crate::channels::{Batch, Channels, Replier, Request};
+use crate::sessions::Sessions;
 
 use super::peers::Peer;
 use super::{engine, member};
@@ -21,15 +22,16 @@ use super::{engine, member};
 #[derive(Debug)]
 pub struct Inbox {
     channels: Channels,
+    sessions: Sessions,
     member: OnceLock<ActorRef<member::Message>>,
     unknown: AtomicU64,
 }
 
 impl Inbox {
-    /// An inbox that gives messages to these channels.
+    /// An inbox that gives messages to these channels, and clients' requests to these sessions.
     #[must_use]
-    pub const fn new(channels: Channels) -> Self {
-        Self { channels, member: OnceLock::new(), unknown: AtomicU64::new(0) }
+    pub const fn new(channels: Channels, sessions: Sessions) -> Self {
+        Self { channels, sessions, member: OnceLock::new(), unknown: AtomicU64::new(0) }
     }
 
     /// Gives the inbox the actor that keeps the view. Once.
@@ -105,6 +107,11 @@ impl Inbox {
                 channels.handle(Request { slot: slot_of(&ask), ask, replier });
             }
             Message::Answer(number, answer) => channels.peers().answered(peer, number, answer),
+            Message::Visit(number, visit) => {
+                let answer = self.sessions.clone().receive(visit);
+                channels.peers().receive_visit(peer, number, answer);
+            }
+            Message::Left(number) => peer.left(number),
             Message::Deliver(key, delivery) => self.deliver(from, &key, delivery).await,
             Message::Published(mark, key, publication) => {
                 let record = Record::of_publication(&key, mark, &publication);

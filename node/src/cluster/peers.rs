@@ -12,7 +12,7 @@ use proto::cluster::link::{Health, Link, Received};
 use proto::cluster::message::{Answer, Ask, Message};
 use proto::cluster::view::View;
 use proto::{Moment, RelayId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
@@ -59,6 +59,8 @@ struct State {
     session: Option<u64>,
     /// Questions without an answer.
     asks: HashMap<u64, Replier>,
+    /// The peer's visits without an answer: dropped when nobody waits there any more.
+    visits: HashMap<u64, oneshot::Sender<()>>,
     /// Messages may be lost: the slots are to be told.
     is_reset: bool,
     is_closed: bool,
@@ -136,9 +138,20 @@ impl Peers {
 
     /// Asks a peer. The answer comes through the replier; that none will come does too.
     pub fn ask(&self, to: &RelayId, ask: Ask, replier: Replier) {
+        self.question(to, replier, |number| Message::Ask(number, ask));
+    }
+
+    /// Sends what a peer is to answer. Returns the number of the question, if it is on its way.
+    pub(super) fn question(
+        &self,
+        to: &RelayId,
+        replier: Replier,
+        message: impl FnOnce(u64) -> Message,
+    ) -> Option<u64> {
         let peers = self.0.peers.load();
         let Some(peer) = peers.get(to) else {
-            return replier.answer(Answer::NotOwner);
+            replier.answer(Answer::NotOwner);
+            return None;
         };
         let number = self.0.asked.fetch_add(1, Ordering::Relaxed);
         let now = self.0.clock.moment();
@@ -146,12 +159,22 @@ impl Peers {
         // It has not been sent: it can be sent to another node when the view has changed.
         if !state.link.is_connected() || state.link.health(now) != Health::Up {
             drop(state);
-            return replier.answer(Answer::NotOwner);
+            replier.answer(Answer::NotOwner);
+            return None;
         }
         state.asks.insert(number, replier);
         drop(state);
-        let (kind, body) = Message::Ask(number, ask).encode();
+        let (kind, body) = message(number).encode();
         peer.push(kind, &body, &self.0.clock);
+        Some(number)
+    }
+
+    /// Nobody waits for an answer any more.
+    pub(super) fn withdraw(&self, to: &RelayId, number: u64) {
+        if let Some(peer) = self.0.peers.load().get(to) {
+            let replier = peer.lock().asks.remove(&number);
+            drop(replier);
+        }
     }
 
     /// The peer has answered.
@@ -179,6 +202,7 @@ impl Peers {
                 link: Link::new(now.unix_ms, now.moment),
                 session: None,
                 asks: HashMap::new(),
+                visits: HashMap::new(),
                 is_reset: false,
                 is_closed: false,
                 sent: 0,
@@ -204,6 +228,7 @@ impl Peers {
             let (session, asks) = {
                 let mut state = peer.lock();
                 state.is_closed = true;
+                state.visits.clear();
                 (state.session.take(), std::mem::take(&mut state.asks))
             };
             drop(asks);
@@ -240,6 +265,7 @@ impl Peers {
             return None;
         }
         if std::mem::take(&mut state.is_reset) {
+            state.visits.clear();
             let asks = std::mem::take(&mut state.asks);
             drop(state);
             drop(asks);
@@ -353,10 +379,30 @@ impl Peer {
         Some(received)
     }
 
-    /// Nobody waits for answers any more that the peer may have lost.
+    /// Nobody waits for answers any more that the peer may have lost, and it for none of ours.
     pub(super) fn give_up_asks(&self) {
-        let asks = std::mem::take(&mut self.lock().asks);
+        let mut state = self.lock();
+        state.visits.clear();
+        let asks = std::mem::take(&mut state.asks);
+        drop(state);
         drop(asks);
+    }
+
+    /// Notes a visit of the peer's. Says when nobody waits for the answer any more.
+    pub(super) fn visited_by(&self, number: u64) -> oneshot::Receiver<()> {
+        let (left, has_left) = oneshot::channel();
+        self.lock().visits.insert(number, left);
+        has_left
+    }
+
+    /// A visit of the peer's is over.
+    pub(super) fn left(&self, number: u64) {
+        self.lock().visits.remove(&number);
+    }
+
+    /// Bytes that wait for the peer.
+    pub(super) fn backlog(&self) -> usize {
+        self.lock().link.backlog()
     }
 
     pub(super) fn done(&self) {

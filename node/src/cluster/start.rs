@@ -17,6 +17,7 @@ use crate::clock::unix_ms;
 use crate::config::ClusterSection;
 use crate::random;
 use crate::router::Router;
+use crate::sessions::Sessions;
 
 use super::engine::{Engine, EngineConfig, Facts, Phase};
 use super::member::{Member, MemberParts, Message, Status};
@@ -57,11 +58,11 @@ impl Cluster {
     /// The port cannot be bound, or the configuration is wrong.
     pub async fn join(
         (section, pulse): (&ClusterSection, &Pulse),
-        (router, apps): (&Router, &Apps),
+        (router, apps, sessions): (&Router, &Apps, &Sessions),
         root: ActorCell,
     ) -> anyhow::Result<Self> {
         let channels = router.channels().clone();
-        let inbox = Arc::new(Inbox::new(channels.clone()));
+        let inbox = Arc::new(Inbox::new(channels.clone(), sessions.clone()));
         let (sender, events) = mpsc::channel(EVENTS);
         let config = EngineConfig {
             listen: section.listen,

@@ -9,10 +9,12 @@ use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use proto::door::Close;
+use proto::pusher::Resumption;
 use proto::pusher::code::CloseCode;
 use proto::pusher::fallback::{OPEN, lines, messages};
 use proto::quota::Demand;
 use proto::wire::Wire;
+use proto::{ChannelName, Refusal};
 
 use super::pusher::{begin, book, check, turned_away};
 use crate::apps::AppEntry;
@@ -22,6 +24,8 @@ use crate::http::read_body;
 use crate::outbox::{Outbox, Writer};
 use crate::reader::Reader;
 use crate::server::Server;
+
+mod elsewhere;
 
 /// Characters of each part of a session's id.
 const ID_PART_MAX: usize = 32;
@@ -56,27 +60,34 @@ pub async fn poll(
 /// `POST …/xhr_send`: what the client says.
 ///
 /// # Errors
-/// 404 if the session is not here, 403 for pages that may not connect, 413 for a body that is too
+/// 404 if there is no such session, 503 if nobody can say whether there is, 403 for pages that may not connect, 413 for a body that is too
 /// large, 400 if it cannot be read. pusher-js does not look.
 pub async fn say(
     State(server): State<Arc<Server>>,
     named: Named,
     request: Request<Body>,
 ) -> Result<StatusCode, HttpError> {
-    let gone = || HttpError::not_found("this node has no such session");
-    let (key, id) = session_id(named)?;
-    let checked = check(&server, &key, &request);
+    let gone = || HttpError::not_found("there is no such session");
+    let named = Session::named(named)?;
+    let checked = check(&server, &named.key, &request);
     let entry = checked
         .map_err(|close| HttpError::new(StatusCode::FORBIDDEN, "turned_away", close.reason))?;
-    let session = server.fallback.find(&id).ok_or_else(gone)?;
     let limits = &entry.app.limits;
     // A message of quotes alone is twice as long in a string.
     let bytes_max = limits.request_bytes.min(2 * limits.message_bytes + 4);
     let body = read_body(request.into_body(), bytes_max).await?;
     let messages = messages(&body)
         .map_err(|error| HttpError::bad_request(format!("the body cannot be read: {error}")))?;
-    session.send(Knock::Say(messages)).await.map_err(|_| gone())?;
-    Ok(StatusCode::NO_CONTENT)
+    if let Some(session) = server.sessions.fallback.find(&named.id) {
+        session.send(Knock::Say(messages)).await.map_err(|_| gone())?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let home = elsewhere::home(&server, &entry.app.id, &named.channel).await;
+    let home = home.map_err(Refusal::from)?.ok_or_else(gone)?;
+    match elsewhere::say(&server, &home, &named.id, messages).await {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(gone()),
+    }
 }
 
 async fn listen(
@@ -85,9 +96,9 @@ async fn listen(
     request: Request<Body>,
     (listener, body): (Listener, Body),
 ) -> Result<Response<Body>, HttpError> {
-    let (key, id) = session_id(named)?;
-    let checked = check(&server, &key, &request);
-    let body = match join(&server, checked, id, listener).await {
+    let named = Session::named(named)?;
+    let checked = check(&server, &named.key, &request);
+    let body = match join(&server, checked, named, listener).await {
         Ok(()) => body,
         Err(close) => farewell(&server, &close),
     };
@@ -110,27 +121,36 @@ async fn listen(
 async fn join(
     server: &Arc<Server>,
     checked: Result<Arc<AppEntry>, Close>,
-    id: String,
+    named: Session,
     listener: Listener,
 ) -> Result<(), Close> {
-    if checked.is_ok()
-        && let Some(session) = server.fallback.find(&id)
-    {
-        // A session that is ending drops it, and the response is empty.
-        let _ = session.send(Knock::Listen(listener)).await;
-        return Ok(());
+    let Session { id, channel, .. } = named;
+    if let Ok(entry) = &checked {
+        if let Some(session) = server.sessions.fallback.find(&id) {
+            // A session that is ending drops it, and the response is empty.
+            let _ = session.send(Knock::Listen { listener, is_asked: true }).await;
+            return Ok(());
+        }
+        let home = elsewhere::home(server, &entry.app.id, &channel).await;
+        let unreachable = |_| CloseCode::OverCapacity.because("the session cannot be reached");
+        if let Some(home) = home.map_err(unreachable)? {
+            let server = Arc::clone(server);
+            tokio::spawn(async move { elsewhere::listen(&server, &home, &id, listener).await });
+            return Ok(());
+        }
     }
     let entry = book(server, checked).await?;
     let limits = &entry.app.limits;
     let max = usize::try_from(limits.connections).unwrap_or(usize::MAX);
-    let Some(place) = server.fallback.begin(&entry.app.id, max, id) else {
+    let Some(place) = server.sessions.fallback.begin(&entry.app.id, max, id) else {
         server.quotas.release(&entry.app.id, Demand::Connection);
         return Err(CloseCode::OverCapacity.because("there is no room for this session"));
     };
     let outbox = Arc::new(Outbox::new(Writer::Held, Wire::Pusher, limits));
     let exchange = Exchange::new(place, listener, Arc::clone(&outbox), limits.message_bytes);
     let reader = Reader::Exchange(Box::new(exchange));
-    tokio::spawn(begin(Arc::clone(server), entry, (reader, outbox), None));
+    let resumption = Resumption::findable(channel, server.clock.now());
+    tokio::spawn(begin(Arc::clone(server), entry, (reader, outbox), Some(resumption)));
     Ok(())
 }
 
@@ -139,16 +159,29 @@ fn farewell(server: &Server, close: &Close) -> Body {
     format!("{OPEN}{}", lines(frames.iter().map(|frame| &frame[..]))).into()
 }
 
-/// The app's key, and the id under which a session is known here.
-fn session_id(Path((key, number, session)): Named) -> Result<(String, String), HttpError> {
-    let is_part = |part: &str| {
-        (1..=ID_PART_MAX).contains(&part.len()) && part.chars().all(|c| c.is_ascii_alphanumeric())
-    };
-    match is_part(&number) && is_part(&session) {
-        true => {
-            let id = format!("{key}/{number}/{session}");
-            Ok((key, id))
+/// A session, as its path names it.
+struct Session {
+    /// The app's key.
+    key: String,
+    /// The id under which the node that has it knows it.
+    id: String,
+    /// The channel that stands for it.
+    channel: ChannelName,
+}
+
+impl Session {
+    fn named(Path((key, number, session)): Named) -> Result<Self, HttpError> {
+        let is_part = |part: &str| {
+            (1..=ID_PART_MAX).contains(&part.len())
+                && part.chars().all(|c| c.is_ascii_alphanumeric())
+        };
+        let channel = ChannelName::of_session(&format!("http-{number}-{session}"));
+        match channel {
+            Ok(channel) if is_part(&number) && is_part(&session) => {
+                let id = format!("{key}/{number}/{session}");
+                Ok(Self { key, id, channel })
+            }
+            _ => Err(HttpError::not_found("a session has a number and an alphanumeric id")),
         }
-        false => Err(HttpError::not_found("a session has a number and an alphanumeric id")),
     }
 }

@@ -34,7 +34,7 @@ pub async fn connect(State(server): State<Arc<Server>>, request: Request<Body>) 
     }
     let terms = Terms { clock: server.clock, app: &entry.app, timing: Timing::default() };
     let (node, app) = (Arc::clone(&server), Arc::clone(&entry));
-    serve(&server.engineio, &terms, request, move |link| converse(node, app, link)).await
+    serve(&server.sessions.engineio, &terms, request, move |link| converse(node, app, link)).await
 }
 
 async fn converse(server: Arc<Server>, entry: Arc<AppEntry>, mut link: Link) {

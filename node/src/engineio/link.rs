@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use proto::cluster::visit::Visited;
 use proto::door::Close;
 use proto::engineio::{
     Action, Ended, Engine, Frame, Input, Message, PACKETS_PER_ANSWER, Packet, Refusal, Timing,
@@ -25,17 +26,16 @@ use tokio_tungstenite::tungstenite::{Error, Message as Received};
 use crate::clock::Clock;
 use crate::outbox::{Outbox, Writer};
 use crate::places::Place;
-use crate::random;
 use crate::reader;
 use crate::socket::Socket;
 
-use super::knock::{Answer, Knock, Reply, Sessions};
-use super::{Terms, limits};
+use super::knock::{Knock, Reply};
+use super::{Sessions, Terms, limits};
 
 /// How long a polling client may take to fetch the last that it is sent.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-type Reading = Pin<Box<dyn Future<Output = Result<Bytes, Answer>> + Send>>;
+type Reading = Pin<Box<dyn Future<Output = Result<Bytes, Visited>> + Send>>;
 type Stream = Box<WebSocketStream<Socket>>;
 
 /// A session as its user sees it. Its outbox has to be driven too, with [`Outbox::poll_signal`].
@@ -63,7 +63,7 @@ pub struct Link {
 enum Event {
     Frame(Option<Result<Received, Error>>),
     Probe(Option<Result<Received, Error>>),
-    Body(Result<Bytes, Answer>),
+    Body(Result<Bytes, Visited>),
     Knock(Knock),
     Unpolled,
     Sendable,
@@ -84,7 +84,7 @@ impl Link {
     ) -> Result<(Self, String), Refusal> {
         let limits = limits(terms);
         let max = usize::try_from(limits.connections).unwrap_or(usize::MAX);
-        let place = sessions.begin(&terms.app.id, max, random::hex(32));
+        let place = sessions.begin(&terms.app.id, max);
         let place = place.ok_or(Refusal::Forbidden)?;
         let engine = Engine::polling(terms.timing, terms.clock.now());
         let greeting = engine.greeting(&place.id);
@@ -186,7 +186,9 @@ impl Link {
         while let Some(knock) = place.knocks.recv().await {
             match knock {
                 Knock::Poll(reply) => return self.poll = Some(reply),
-                Knock::Post(_, reply) => refuse(reply, Refusal::BadRequest),
+                Knock::Post(_, reply) | Knock::Release(reply) => {
+                    refuse(reply, Refusal::BadRequest);
+                }
                 Knock::Socket(stream, outbox) => dismiss(stream, outbox),
             }
         }
@@ -256,28 +258,33 @@ impl Link {
     fn knocked(&mut self, knock: Knock) {
         let input = match &knock {
             Knock::Poll(_) => Input::Poll,
+            Knock::Release(_) => Input::Release,
             Knock::Post(..) => Input::Post,
             Knock::Socket(..) => Input::Socket,
         };
         let (outcome, actions) = self.apply(input);
         match (knock, outcome) {
             (Knock::Poll(reply), Ok(())) => self.poll = Some(reply),
+            // Who asked may have gone meanwhile, which is noticed elsewhere.
+            (Knock::Release(reply), Ok(())) => drop(reply.send(Visited::Taken)),
             (Knock::Post(body, reply), Ok(())) => {
                 self.post = Some((Box::pin(read_all(body, self.max_payload)), reply));
             }
             (Knock::Socket(stream, outbox), Ok(())) => self.probe = Some((stream, outbox)),
-            (Knock::Poll(reply) | Knock::Post(_, reply), Err(refusal)) => refuse(reply, refusal),
+            (Knock::Poll(reply) | Knock::Release(reply) | Knock::Post(_, reply), Err(refusal)) => {
+                refuse(reply, refusal);
+            }
             (Knock::Socket(stream, outbox), Err(_)) => dismiss(stream, outbox),
         }
         self.carry_out(actions);
     }
 
-    fn posted(&mut self, body: Result<Bytes, Answer>) {
+    fn posted(&mut self, body: Result<Bytes, Visited>) {
         let Some((_, reply)) = self.post.take() else { return };
         let (answer, actions) = match body {
             Ok(body) => {
                 let (outcome, actions) = self.apply(Input::Posted(&body));
-                (outcome.map_or_else(Answer::Refused, |()| Answer::Taken), actions)
+                (outcome.map_or_else(Visited::Refused, |()| Visited::Taken), actions)
             }
             Err(answer) => (answer, self.apply(Input::Lost).1),
         };
@@ -325,7 +332,7 @@ impl Link {
 
     fn reply_to_poll(&mut self, payload: String) {
         if let Some(reply) = self.poll.take()
-            && reply.send(Answer::Payload(payload)).is_err()
+            && reply.send(Visited::Payload(payload)).is_err()
         {
             self.tell(Input::Lost);
         }
@@ -348,7 +355,7 @@ async fn read_probe(probe: Option<&mut (Stream, Arc<Outbox>)>) -> Option<Result<
     }
 }
 
-async fn read_body(post: Option<&mut (Reading, Reply)>) -> Result<Bytes, Answer> {
+async fn read_body(post: Option<&mut (Reading, Reply)>) -> Result<Bytes, Visited> {
     match post {
         Some((reading, _)) => reading.await,
         None => pending().await,
@@ -366,11 +373,11 @@ async fn left(poll: Option<&mut Reply>) {
     }
 }
 
-async fn read_all(body: Body, max: usize) -> Result<Bytes, Answer> {
+pub(super) async fn read_all(body: Body, max: usize) -> Result<Bytes, Visited> {
     match Limited::new(body, max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Answer::TooLarge),
-        Err(_) => Err(Answer::Refused(Refusal::BadRequest)),
+        Err(error) if error.is::<LengthLimitError>() => Err(Visited::TooLarge),
+        Err(_) => Err(Visited::Refused(Refusal::BadRequest)),
     }
 }
 
@@ -381,11 +388,11 @@ fn send_packet(outbox: &Outbox, packet: &Packet<'_>) {
 
 fn refuse(reply: Reply, refusal: Refusal) {
     // The client may have gone meanwhile: nobody waits then.
-    let _ = reply.send(Answer::Refused(refusal));
+    let _ = reply.send(Visited::Refused(refusal));
 }
 
 /// Closes a WebSocket that is not the session's transport, politely and aside.
-fn dismiss(mut stream: Stream, outbox: Arc<Outbox>) {
+pub(super) fn dismiss(mut stream: Stream, outbox: Arc<Outbox>) {
     outbox.close(&Close { code: 1000, reason: "".into() });
     tokio::spawn(async move { reader::part(&mut stream, &outbox).await });
 }

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import http from "node:http";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join as path } from "node:path";
@@ -245,6 +246,54 @@ export async function startBalancer(t, targets = []) {
   /** Passes nothing on any more between those who are connected, and tells nobody. */
   balancer.freeze = () => sockets.forEach((socket) => socket.unpipe().pause().removeAllListeners("close"));
   return balancer;
+}
+
+/**
+ * An HTTP balancer that remembers nobody: each request goes to the next of its `targets`, which are
+ * ports, whatever the connection it came by; and so does each upgrade.
+ */
+export async function startProxy(t, targets) {
+  const proxy = { targets, requests: 0 };
+  const next = () => proxy.targets[proxy.requests++ % proxy.targets.length];
+  const open = (request) => {
+    const { method, url, headers } = request;
+    return http.request({ host: "127.0.0.1", port: next(), method, path: url, headers, agent: false });
+  };
+  const listener = http.createServer((request, response) => {
+    const further = open(request);
+    further.on("response", (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+      answer.on("error", () => response.destroy());
+    });
+    further.on("error", () => response.destroy());
+    response.on("close", () => further.destroy());
+    request.pipe(further);
+  });
+  listener.on("upgrade", (request, socket, head) => {
+    const further = open(request);
+    further.on("upgrade", (answer, upgraded, rest) => {
+      const headers = answer.rawHeaders.flatMap((name, at, all) => (at % 2 ? [] : [`${name}: ${all[at + 1]}`]));
+      socket.write(`HTTP/1.1 101 Switching Protocols\r\n${headers.join("\r\n")}\r\n\r\n`);
+      socket.write(rest);
+      upgraded.write(head);
+      splice(socket, upgraded);
+    });
+    further.on("response", (answer) => {
+      socket.end(`HTTP/1.1 ${answer.statusCode} ${answer.statusMessage}\r\nConnection: close\r\n\r\n`);
+    });
+    further.on("error", () => socket.destroy());
+    further.end();
+  });
+  listener.listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  t.after(() => {
+    listener.closeAllConnections();
+    listener.close();
+  });
+  proxy.port = listener.address().port;
+  proxy.url = `http://127.0.0.1:${proxy.port}`;
+  return proxy;
 }
 
 /** Passes bytes both ways until one side ends, however it does. */

@@ -12,7 +12,7 @@ import { APP } from "./endpoint.mjs";
 import { Inbox } from "./waiting.mjs";
 
 export { APP } from "./endpoint.mjs";
-export { startBalancer, startServer } from "./server.mjs";
+export { startBalancer, startProxy, startServer } from "./server.mjs";
 export { eventually, Inbox, join, record, state } from "./waiting.mjs";
 
 /** An HTTP server on a free port; `answer` is given the request and its body. */

@@ -18,6 +18,7 @@ use super::replication::{Mark, Record};
 use super::slot::Slot;
 use super::takeover::Estate;
 use super::view::Phase;
+use super::visit::{Visit, Visited};
 
 /// The kind of [`Message::Ask`].
 const ASK: u8 = 1;
@@ -96,6 +97,11 @@ pub enum Message {
     Published(Mark, ChannelKey, Arc<Publication>),
     /// A [`Message::Replicated`] for each of these slots.
     Confirmed(Vec<(Slot, Mark)>),
+    /// To the node that has a session. It is answered with the same number, which may take as long as
+    /// the client waits.
+    Visit(u64, Visit),
+    /// Whoever made this [`Message::Visit`] has gone before it was answered.
+    Left(u64),
 }
 
 /// A question.
@@ -156,6 +162,8 @@ pub enum Answer {
     Granted(Grant),
     /// The occupied channels of the node that was asked, and how many slots it serves.
     Listed(Vec<Listed>, u16),
+    /// A session's.
+    Visited(Visited),
     /// Nothing was done: the asked node does not serve the slot.
     NotOwner,
     /// It cannot be said whether anything was done.
@@ -206,6 +214,8 @@ impl Message {
             Self::Sees(phase, members) => (16, pack(&(phase, members))),
             Self::Published(mark, key, publication) => (17, pack(&(mark, key, publication))),
             Self::Confirmed(marks) => (18, pack(&(marks,))),
+            Self::Visit(id, visit) => (19, pack(&(id, visit))),
+            Self::Left(id) => (20, pack(&(id,))),
         }
     }
 
@@ -231,6 +241,8 @@ impl Message {
             | Self::Sees(..)
             | Self::Published(..)
             | Self::Confirmed(_)
+            | Self::Visit(..)
+            | Self::Left(_)
             | Self::Unknown(_) => None,
         }
     }
@@ -260,6 +272,8 @@ impl Message {
             16 => read.read().map(|(phase, members)| Self::Sees(phase, members))?,
             17 => read.read().map(|(mark, key, event)| Self::Published(mark, key, event))?,
             18 => read.read().map(|(marks,)| Self::Confirmed(marks))?,
+            19 => read.read().map(|(id, visit)| Self::Visit(id, visit))?,
+            20 => read.read().map(|(id,)| Self::Left(id))?,
             _ => return Err(DecodeError::Kind(kind)),
         })
     }

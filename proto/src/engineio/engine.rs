@@ -47,6 +47,8 @@ pub enum Input<'a> {
     Poll,
     /// The waiting GET was answered.
     Polled,
+    /// A GET that waits is to be answered with nothing.
+    Release,
     /// A POST came; its body is being read.
     Post,
     /// Its body was read.
@@ -179,6 +181,10 @@ impl Engine {
             Input::Poll => self.poll(actions),
             Input::Polled => {
                 self.is_polled = false;
+                Ok(())
+            }
+            Input::Release => {
+                self.release(actions);
                 Ok(())
             }
             Input::Post => self.post(actions),

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::websocket::{Frame, frames};
+use bytes::Bytes;
+
+use crate::websocket::{Frame, binary_frame, frames, text_frame};
 
 use super::packet::{Malformed, Packet};
 
@@ -48,10 +50,18 @@ pub fn from_frames<'a>(encoded: impl IntoIterator<Item = &'a [u8]>) -> String {
     out
 }
 
+/// The WebSocket frames that say what a payload of [`from_frames`] says.
+pub fn to_frames(payload: &str) -> impl Iterator<Item = Bytes> {
+    payload.split(SEPARATOR).map(|packet| match Packet::parse(packet) {
+        Ok(Packet::Binary(bytes)) => binary_frame(&bytes),
+        _ => text_frame(packet),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::websocket::{binary_frame, close_frame, text_frame};
+    use crate::websocket::close_frame;
     use proptest::prelude::*;
 
     #[test]
@@ -76,6 +86,8 @@ mod tests {
         let close = close_frame(1000, "");
         let payload = from_frames([several.as_slice(), &binary, &close]);
         assert_eq!(payload, "4a\u{1e}4b\u{1e}bAQIDBA==\u{1e}1");
+        let back: Vec<Bytes> = to_frames(&payload).collect();
+        assert_eq!(back, [text_frame("4a"), text_frame("4b"), binary, text_frame("1")]);
     }
 
     proptest! {

@@ -1,7 +1,9 @@
 //! Why a request is refused: the codes and texts of the JavaScript server, which clients show.
 
+use serde::{Deserialize, Serialize};
+
 /// What is wrong with a request. Answered with HTTP 400 and [`Refusal::body`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Refusal {
     /// The `transport` is neither `polling` nor `websocket`.
     UnknownTransport,

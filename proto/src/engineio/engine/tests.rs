@@ -269,3 +269,13 @@ proptest! {
         prop_assert!(ends <= 1 && switches <= 1);
     }
 }
+
+#[test]
+fn a_get_that_waits_can_be_released_and_the_session_goes_on() {
+    let mut script = Script::polling();
+    script.takes(Input::Release, &[]);
+    script.takes(Input::Poll, &[]);
+    script.takes(Input::Release, &[Action::Release]);
+    script.takes(Input::Release, &[]);
+    script.takes(Input::Poll, &[]);
+}

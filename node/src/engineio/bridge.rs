@@ -1,0 +1,129 @@
+//! A WebSocket of a session that another node has. Here it is a WebSocket; there the session goes on
+//! polling, and this node is its client: what comes on the WebSocket is posted, and what the polls
+//! bring leaves on the WebSocket, many packets at once.
+
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use proto::RelayId;
+use proto::cluster::visit::{Errand, Visited};
+use proto::engineio::{Packet, Timing, to_frames};
+use proto::websocket::text_frame;
+use tokio::time::{interval, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::outbox::Outbox;
+use crate::socket::Socket;
+
+use super::Sessions;
+use super::link::dismiss;
+
+/// How often a poll is released that a client has still under way when it changes its transport: it
+/// waits for the answer. As often as the JavaScript server does it.
+const RELEASE_EVERY: Duration = Duration::from_millis(100);
+
+type Visiting = Pin<Box<dyn Future<Output = Visited> + Send>>;
+
+/// The WebSocket, and the way to its session.
+pub(super) struct Bridge {
+    pub(super) sessions: Sessions,
+    pub(super) home: RelayId,
+    pub(super) sid: String,
+    pub(super) stream: Box<WebSocketStream<Socket>>,
+    pub(super) outbox: Arc<Outbox>,
+}
+
+impl Bridge {
+    /// Carries what is said both ways, until one side ends it.
+    pub(super) async fn run(mut self, timing: Timing) {
+        if timeout(timing.upgrade_timeout, self.upgrade()).await == Ok(true) {
+            self.carry().await;
+        }
+        dismiss(self.stream, self.outbox);
+    }
+
+    /// Lets the client change its transport. False if it does something else.
+    async fn upgrade(&mut self) -> bool {
+        if self.next().await.as_deref() != Some("2probe") {
+            return false;
+        }
+        if self.outbox.send(text_frame(&Packet::Pong("probe").to_text())).is_err() {
+            return false;
+        }
+        let mut due = interval(RELEASE_EVERY);
+        loop {
+            tokio::select! {
+                said = self.next() => return said.as_deref() == Some("5"),
+                _ = due.tick() => {}
+            }
+            if self.visit(Errand::Release).await != Visited::Taken {
+                return false;
+            }
+        }
+    }
+
+    async fn carry(&mut self) {
+        let mut listening = self.visit(Errand::Poll);
+        let mut saying = None;
+        loop {
+            tokio::select! {
+                said = self.next(), if saying.is_none() => match said {
+                    Some(packet) => saying = Some(self.visit(Errand::Post(packet.into()))),
+                    None => return,
+                },
+                taken = answered(&mut saying) => match taken {
+                    Visited::Taken => saying = None,
+                    _ => return,
+                },
+                heard = &mut listening => match heard {
+                    Visited::Payload(payload) if self.pass_on(&payload).await => {
+                        listening = self.visit(Errand::Poll);
+                    }
+                    _ => return,
+                },
+            }
+        }
+    }
+
+    /// The next packet of the client, in text form; none if it is gone. It writes what waits meanwhile.
+    async fn next(&mut self) -> Option<String> {
+        let Self { stream, outbox, .. } = self;
+        loop {
+            let message = tokio::select! {
+                message = stream.next() => message?.ok()?,
+                _ = poll_fn(|context| outbox.poll_signal(context)) => return None,
+            };
+            match message {
+                Message::Text(text) => return Some(text.as_str().to_owned()),
+                Message::Binary(bytes) => return Some(Packet::Binary(bytes[..].into()).to_text()),
+                Message::Ping(_) | Message::Pong(_) => {}
+                Message::Close(_) | Message::Frame(_) => return None,
+            }
+        }
+    }
+
+    /// Sends packets, and waits until they have left: what comes next waits in the session, which has
+    /// its limits. False if the client is gone.
+    async fn pass_on(&self, payload: &str) -> bool {
+        let frames: Vec<Bytes> = to_frames(payload).collect();
+        self.outbox.send(frames.concat().into()).is_ok()
+            && poll_fn(|context| self.outbox.poll_empty(context)).await.is_ok()
+    }
+
+    fn visit(&self, errand: Errand) -> Visiting {
+        let (sessions, home, sid) = (self.sessions.clone(), self.home.clone(), self.sid.clone());
+        Box::pin(async move { sessions.visit(&home, &sid, errand).await })
+    }
+}
+
+async fn answered(saying: &mut Option<Visiting>) -> Visited {
+    match saying {
+        Some(saying) => saying.await,
+        None => pending().await,
+    }
+}
