@@ -21,6 +21,10 @@ use crate::clock::Clock;
 
 use super::engine::Engine;
 
+mod status;
+
+pub use status::LinkStatus;
+
 /// The lane of frames that may overtake messages.
 const CONTROL: usize = 0;
 /// The lane of messages.
@@ -66,23 +70,6 @@ struct State {
     is_closed: bool,
     sent: u64,
     received: u64,
-}
-
-/// What can be seen of a link.
-#[derive(Clone, Debug)]
-pub struct LinkStatus {
-    /// The other end.
-    pub peer: RelayId,
-    /// Whether there is a connection, and how it does.
-    pub state: &'static str,
-    /// Bytes that wait or are not acknowledged.
-    pub backlog: usize,
-    /// Questions without an answer.
-    pub asks: usize,
-    /// How long the last batch took to be dealt with and acknowledged.
-    pub round_trip_micros: u64,
-    /// Batches sent and received.
-    pub batches: (u64, u64),
 }
 
 impl Peers {
@@ -302,32 +289,6 @@ impl Peers {
         let is_member = |id: &RelayId| view.as_ref().is_some_and(|view| view.has(id));
         let members = peers.iter().filter(|(id, _)| is_member(id));
         members.map(|(_, peer)| peer.lock().link.proof()).collect()
-    }
-
-    /// How all links do.
-    #[must_use]
-    pub fn status(&self) -> Vec<LinkStatus> {
-        let now = self.0.clock.moment();
-        let status = |peer: &Arc<Peer>| {
-            let state = peer.lock();
-            let health = match (state.link.is_connected(), state.link.health(now)) {
-                (true, Health::Up) => "up",
-                (true, _) => "suspect",
-                (false, _) => "down",
-            };
-            LinkStatus {
-                peer: peer.id.clone(),
-                state: health,
-                backlog: state.link.backlog(),
-                asks: state.asks.len(),
-                round_trip_micros: u64::try_from(state.link.round_trip().as_micros())
-                    .unwrap_or(u64::MAX),
-                batches: (state.sent, state.received),
-            }
-        };
-        let mut all: Vec<LinkStatus> = self.0.peers.load().values().map(status).collect();
-        all.sort_by(|a, b| a.peer.cmp(&b.peer));
-        all
     }
 }
 
