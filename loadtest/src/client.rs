@@ -7,9 +7,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use socket2::{Domain, Socket, Type};
 
+use crate::door::Step;
 use crate::frame::{self, CLOSE};
 use crate::http::Message;
 use crate::server::Target;
+use crate::stream;
 
 /// Connections that are opened at the same time: enough to keep a server busy, and far below any
 /// listening queue.
@@ -34,20 +36,25 @@ pub fn open(
         for (number, channel) in (streams.len()..).zip(wave) {
             let source = source(target, number);
             let mut opening = Opening::connect(target.address, source, STEP_MAX)?;
-            opening.send(target.dialect.upgrade(channel).as_bytes())?;
-            openings.push(opening);
+            opening.is_stream = target.dialect.is_stream();
+            opening.send(target.dialect.opening(channel).as_bytes())?;
+            openings.push((opening, target.dialect.steps(channel).into_iter()));
         }
-        for (opening, channel) in openings.iter_mut().zip(wave) {
+        for (opening, _) in &mut openings {
             opening.switched()?;
-            if let Some(request) = target.dialect.subscribe(channel) {
-                opening.text("pusher:connection_established")?;
-                opening.send(&request)?;
+        }
+        // Step by step, so that the server has something to do for all of them at once.
+        let mut is_done = false;
+        while !is_done {
+            is_done = true;
+            for (opening, steps) in &mut openings {
+                if let Some(step) = steps.next() {
+                    opening.take(&step)?;
+                    is_done = false;
+                }
             }
         }
-        for (mut opening, channel) in openings.into_iter().zip(wave) {
-            if target.dialect.subscribe(channel).is_some() {
-                opening.text("subscription_succeeded")?;
-            }
+        for (opening, _) in openings {
             streams.push(opening.finish()?);
         }
         progress(streams.len());
@@ -67,6 +74,8 @@ fn source(target: &Target, number: usize) -> Option<SocketAddr> {
 pub struct Opening {
     stream: TcpStream,
     unread: Vec<u8>,
+    /// Whether the server sends an event stream, and no WebSocket frames.
+    is_stream: bool,
 }
 
 impl Opening {
@@ -96,7 +105,7 @@ impl Opening {
         };
         let stream = connect().with_context(|| format!("cannot connect to {address}"))?;
         let unread = Vec::new();
-        Ok(Self { stream, unread })
+        Ok(Self { stream, unread, is_stream: false })
     }
 
     /// Sends bytes.
@@ -124,10 +133,34 @@ impl Opening {
         loop {
             if let Some(answer) = Message::parse(&self.unread) {
                 let status = answer.second_word();
-                ensure!(status == "101", "the server refused an upgrade: {status}");
+                let expected = if self.is_stream { "200" } else { "101" };
+                ensure!(status == expected, "the server refused a connection: {status}");
                 let bytes = answer.bytes;
                 self.unread.drain(..bytes);
                 return Ok(());
+            }
+            self.read_more()?;
+        }
+    }
+
+    fn take(&mut self, step: &Step) -> anyhow::Result<()> {
+        match step {
+            Step::Send(bytes) => self.send(bytes),
+            Step::Expect(words) if self.is_stream => self.event(words),
+            Step::Expect(words) => self.text(words).map(drop),
+        }
+    }
+
+    /// Waits for an event of a stream that has these words in it.
+    fn event(&mut self, words: &str) -> anyhow::Result<()> {
+        loop {
+            while let Some(event) = stream::parse(&self.unread) {
+                let text = String::from_utf8_lossy(event);
+                let (bytes, is_it) = (event.len(), text.contains(words));
+                self.unread.drain(..bytes);
+                if is_it {
+                    return Ok(());
+                }
             }
             self.read_more()?;
         }

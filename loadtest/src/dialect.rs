@@ -8,7 +8,7 @@ use proto::http::signature::signed_query;
 use proto::websocket::text_frame;
 use serde_json::{Value, json};
 
-use crate::frame::{TEXT, masked};
+use crate::door::{Door, Step};
 
 /// The event's name: with a channel's four letters and 100 bytes of data, a frame has 144 bytes.
 const EVENT: &str = "e";
@@ -44,8 +44,8 @@ impl Credentials {
 /// How a server is spoken to.
 #[derive(Clone, Debug)]
 pub enum Dialect {
-    /// Pusher's protocol 7, with signed HTTP requests.
-    Pusher(Credentials),
+    /// Signed HTTP requests of Pusher's API; subscribers come in by a door.
+    Pusher(Credentials, Door),
     /// A WebSocket belongs to the channel in its path; what is posted to that path is written to it
     /// as it is.
     Bare,
@@ -58,40 +58,51 @@ pub fn channel_name(number: usize) -> String {
 }
 
 impl Dialect {
-    /// The request that opens a WebSocket.
+    /// The request that opens a connection.
     #[must_use]
-    pub fn upgrade(&self, channel: &str) -> String {
+    pub fn opening(&self, channel: &str) -> String {
         let path = match self {
-            Self::Pusher(app) => {
-                let version = env!("CARGO_PKG_VERSION");
-                let key = &app.key;
-                format!("/app/{key}?protocol=7&client=handbell-loadtest&version={version}")
-            }
+            Self::Pusher(app, door) => door.path(app, channel),
             Self::Bare => format!("/{channel}"),
         };
+        let head = format!("GET {path} HTTP/1.1\r\nhost: loadtest\r\n");
+        if self.is_stream() {
+            return format!("{head}accept: text/event-stream\r\n\r\n");
+        }
         format!(
-            "GET {path} HTTP/1.1\r\nhost: loadtest\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+            "{head}connection: Upgrade\r\nupgrade: websocket\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: aGFuZGJlbGwtbG9hZHRlc3Q=\r\n\r\n"
         )
     }
 
-    /// The frame that subscribes to a channel, if the upgrade has not done it.
+    /// The same, with subscribers at another door.
     #[must_use]
-    pub fn subscribe(&self, channel: &str) -> Option<Vec<u8>> {
+    pub fn at(self, door: Door) -> Self {
         match self {
-            Self::Pusher(_) => {
-                let request =
-                    json!({ "event": "pusher:subscribe", "data": { "channel": channel } });
-                Some(masked(TEXT, request.to_string().as_bytes()))
-            }
-            Self::Bare => None,
+            Self::Pusher(app, _) => Self::Pusher(app, door),
+            Self::Bare => Self::Bare,
         }
+    }
+
+    /// What has to be done then, until the channel is subscribed.
+    #[must_use]
+    pub fn steps(&self, channel: &str) -> Vec<Step> {
+        match self {
+            Self::Pusher(app, door) => door.steps(app, channel),
+            Self::Bare => Vec::new(),
+        }
+    }
+
+    /// Whether subscribers get an event stream, and no WebSocket frames.
+    #[must_use]
+    pub const fn is_stream(&self) -> bool {
+        matches!(self, Self::Pusher(_, door) if door.is_stream())
     }
 
     /// Appends the request that publishes one event, or several in one batch.
     pub fn publish(&self, out: &mut Vec<u8>, channel: &str, data: &[String]) {
         match self {
-            Self::Pusher(app) => {
+            Self::Pusher(app, _) => {
                 let (resource, body) = match data {
                     [data] => ("events", event(channel, data)),
                     batch => {
@@ -160,11 +171,8 @@ mod tests {
 
     #[test]
     fn one_event_and_a_batch_go_to_their_own_resources() {
-        let dialect = Dialect::Pusher(Credentials {
-            app_id: "a".into(),
-            key: "k".into(),
-            secret: Secret::new("s"),
-        });
+        let app = Credentials { app_id: "a".into(), key: "k".into(), secret: Secret::new("s") };
+        let dialect = Dialect::Pusher(app, Door::default());
         for (count, resource) in [(1, "/apps/a/events?"), (2, "/apps/a/batch_events?")] {
             let mut out = Vec::new();
             dialect.publish(&mut out, "c000", &vec![MARK.data(100); count]);

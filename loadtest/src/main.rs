@@ -12,8 +12,9 @@ use clap::{Args, Parser, Subcommand};
 use proto::app::Secret;
 
 use handbell_loadtest::dialect::{Credentials, Dialect};
+use handbell_loadtest::door::Door;
 use handbell_loadtest::progress::Progress;
-use handbell_loadtest::report::{Machine, Report, Round, Series};
+use handbell_loadtest::report::{Machine, Report, Series};
 use handbell_loadtest::scenario::{Scenario, fan_out, idle, publish};
 use handbell_loadtest::server::{self, Kind, Running, Target};
 use handbell_loadtest::{bare, chaos};
@@ -75,6 +76,10 @@ struct Options {
     /// The servers that are started and take turns.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "bare,handbell")]
     servers: Vec<Kind>,
+    /// The doors by which subscribers come in, each measured in its turn. What is published comes by
+    /// Pusher's HTTP API. A peer has the first one.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "pusher")]
+    doors: Vec<Door>,
     /// How often each server is measured; medians are reported.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -139,6 +144,14 @@ fn run(command: Command) -> anyhow::Result<bool> {
     Ok(report.is_clean())
 }
 
+/// What a server is called in reports, with its door unless that is Pusher's.
+fn contender((kind, door): (Kind, Door)) -> String {
+    match door {
+        Door::Pusher => kind.to_string(),
+        door => format!("{kind}/{door}"),
+    }
+}
+
 /// Where the servers are.
 enum Place {
     /// Elsewhere on this machine, running already.
@@ -164,21 +177,35 @@ fn measure(scenario: &Scenario, options: &Options, place: &Place) -> anyhow::Res
         Place::There(_) => &[Kind::Running][..],
         Place::Here(_) => &options.servers,
     };
-    let total = u64::from(options.rounds) * kinds.len() as u64;
+    let contenders: Vec<(Kind, Door)> = kinds
+        .iter()
+        .flat_map(|&kind| {
+            // The bare server has no doors.
+            let doors = if kind == Kind::Bare { &[Door::Pusher][..] } else { &options.doors };
+            doors.iter().map(move |&door| (kind, door))
+        })
+        .collect();
+    let total = u64::from(options.rounds) * contenders.len() as u64;
     let progress = Progress::new(total);
-    let mut series: Vec<(Kind, Vec<Round>)> = kinds.iter().map(|&k| (k, Vec::new())).collect();
+    let mut series: Vec<_> = contenders.iter().map(|&contender| (contender, Vec::new())).collect();
     for number in 1..=options.rounds {
-        for (kind, rounds) in &mut series {
-            progress.begin(&format!("round {number}, {kind}"));
+        for ((kind, door), rounds) in &mut series {
+            let name = contender((*kind, *door));
+            progress.begin(&format!("round {number}, {name}"));
             let round = match place {
-                Place::There(target) => scenario.run(&progress, target),
+                Place::There(target) => {
+                    let Target { address, pid, .. } = *target;
+                    let dialect = target.dialect.clone().at(*door);
+                    scenario.run(&progress, &Target { address, dialect, pid })
+                }
                 Place::Here(core) => {
                     // A new process each time: memory is compared with an empty server's.
-                    let running = Running::start(*kind, options.server.as_ref(), *core)?;
+                    let program = options.server.as_ref();
+                    let running = Running::start((*kind, *door), program, *core)?;
                     scenario.run(&progress, running.target())
                 }
             };
-            let round = round.with_context(|| format!("round {number}, {kind}"))?;
+            let round = round.with_context(|| format!("round {number}, {name}"))?;
             let main = round.figures.first();
             let main = main.map(|figure| format!("{}: {:.2}", figure.name, figure.value));
             progress.end(&main.unwrap_or_default());
@@ -186,7 +213,7 @@ fn measure(scenario: &Scenario, options: &Options, place: &Place) -> anyhow::Res
         }
     }
     progress.clear();
-    let sum = |(kind, rounds)| Series::new(kind, rounds);
+    let sum = |(kind, rounds)| Series::new(contender(kind), rounds);
     Ok(series.into_iter().map(sum).collect())
 }
 
@@ -207,7 +234,7 @@ impl Options {
             key: self.key.clone(),
             secret: Secret::new(&*self.secret),
         };
-        let (dialect, pid) = (Dialect::Pusher(credentials), self.pid);
+        let (dialect, pid) = (Dialect::Pusher(credentials, Door::default()), self.pid);
         Ok(Some(Target { address, dialect, pid }))
     }
 }

@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use crate::checker::Faults;
 use crate::scenario::Scenario;
-use crate::server::Kind;
 
 pub(crate) mod table;
 
@@ -42,8 +41,8 @@ impl Round {
 /// All rounds of one server.
 #[derive(Clone, Debug, Serialize)]
 pub struct Series {
-    /// Which.
-    pub server: Kind,
+    /// Which, and by which door.
+    pub server: String,
     /// The median of each figure.
     pub medians: Vec<Figure>,
     /// The sum over all rounds.
@@ -55,7 +54,7 @@ pub struct Series {
 impl Series {
     /// Sums rounds up.
     #[must_use]
-    pub fn new(server: Kind, rounds: Vec<Round>) -> Self {
+    pub fn new(server: String, rounds: Vec<Round>) -> Self {
         let names = rounds.first().map(|round| &round.figures[..]);
         let medians = names
             .unwrap_or_default()
@@ -218,7 +217,7 @@ mod tests {
             round
         };
         let rounds = vec![round(1.0, 0), round(5.0, 2), round(2.0, 1)];
-        let series = Series::new(Kind::Bare, rounds);
+        let series = Series::new("bare".into(), rounds);
         assert!((series.medians[0].value - 2.0).abs() < f64::EPSILON);
         assert_eq!(series.faults.lost, 3);
     }

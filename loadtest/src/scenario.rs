@@ -64,7 +64,8 @@ fn subscribe(
     let streams = client::open(target, channels, |opened| {
         progress.say(&format!("{opened} of {total} connections"));
     })?;
-    Ok(streams.into_iter().map(Subscriber::new).collect())
+    let is_stream = target.dialect.is_stream();
+    Ok(streams.into_iter().map(|stream| Subscriber::new(stream).reads_events(is_stream)).collect())
 }
 
 /// CPU time and wall time from a moment on.

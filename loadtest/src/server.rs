@@ -17,6 +17,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_thread_ui
 use serde::Serialize;
 
 use crate::dialect::{Credentials, Dialect};
+use crate::door::Door;
 
 /// How long a server may take until it accepts connections.
 const START_MAX: Duration = Duration::from_secs(10);
@@ -65,12 +66,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a server and waits until it accepts connections.
+    /// Starts a server, whose subscribers are to come in by this door, and waits until it accepts
+    /// connections.
     ///
     /// # Errors
     /// If the program is not there, ends, or does not serve in time.
     pub fn start(
-        kind: Kind,
+        (kind, door): (Kind, Door),
         program: Option<&PathBuf>,
         core: Option<usize>,
     ) -> anyhow::Result<Self> {
@@ -91,7 +93,7 @@ impl Running {
                 let beside = me.with_file_name("handbell");
                 command.arg("--").arg(program.unwrap_or(&beside));
                 command.args(settings(address));
-                Dialect::Pusher(started_app())
+                Dialect::Pusher(started_app(), door)
             }
         };
         // Variables such as HANDBELL__… would configure the child.

@@ -1,12 +1,13 @@
 //! One client after it has subscribed: it reads frames, answers pings and reports events.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 
 use anyhow::{Context as _, ensure};
 
 use crate::frame::{self, CLOSE, Frame, PING, PONG, TEXT, masked};
 use crate::mark::Mark;
+use crate::stream;
 
 /// An event that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Subscriber {
     rest: Vec<u8>,
     /// Where the last mark was.
     hint: usize,
+    /// Whether an event stream comes, and no WebSocket frames.
+    is_stream: bool,
 }
 
 impl Subscriber {
@@ -38,7 +41,13 @@ impl Subscriber {
     /// Takes over a connection of which something has been read already.
     #[must_use]
     pub const fn resume(stream: TcpStream, rest: Vec<u8>) -> Self {
-        Self { stream: Some(stream), rest, hint: 0 }
+        Self { stream: Some(stream), rest, hint: 0, is_stream: false }
+    }
+
+    /// The same, of an event stream.
+    #[must_use]
+    pub fn reads_events(self, is_stream: bool) -> Self {
+        Self { is_stream, ..self }
     }
 
     /// The socket, to watch.
@@ -60,6 +69,9 @@ impl Subscriber {
         buffer: &mut [u8],
         mut report: impl FnMut(Delivered),
     ) -> anyhow::Result<bool> {
+        if self.is_stream {
+            return self.receive_events(buffer, report);
+        }
         let mut hint = self.hint;
         let open = self.receive_frames(buffer, |stream, frame| match frame.opcode {
             TEXT => match Mark::find(frame.payload, &mut hint) {
@@ -85,22 +97,12 @@ impl Subscriber {
         buffer: &mut [u8],
         mut take: impl FnMut(&TcpStream, Frame<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<bool> {
-        let Some(stream) = &self.stream else {
-            return Ok(true);
+        let mut unread = match self.read(buffer)? {
+            Read::Bytes(count) => &buffer[..count],
+            Read::Nothing => return Ok(true),
+            Read::Closed => return Ok(false),
         };
-        let kept = self.rest.len();
-        ensure!(kept < buffer.len(), "a frame does not fit the buffer");
-        let count = match (&*stream).read(&mut buffer[kept..]) {
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-            Err(_) => 0,
-        };
-        if count == 0 {
-            self.stream = None;
-            return Ok(false);
-        }
-        buffer[..kept].copy_from_slice(&self.rest);
-        let mut unread = &buffer[..kept + count];
+        let Some(stream) = &self.stream else { return Ok(true) };
         while let Some(frame) = frame::parse(unread)? {
             unread = &unread[frame.bytes..];
             match frame.opcode {
@@ -119,12 +121,66 @@ impl Subscriber {
     }
 }
 
-/// Older servers ping with an event.
+impl Subscriber {
+    fn receive_events(
+        &mut self,
+        buffer: &mut [u8],
+        mut report: impl FnMut(Delivered),
+    ) -> anyhow::Result<bool> {
+        let mut unread = match self.read(buffer)? {
+            Read::Bytes(count) => &buffer[..count],
+            Read::Nothing => return Ok(true),
+            Read::Closed => return Ok(false),
+        };
+        while let Some(event) = stream::parse(unread) {
+            unread = &unread[event.len()..];
+            if let Some(mark) = Mark::find(event, &mut self.hint) {
+                report(Delivered { mark, frame_bytes: event.len() });
+            }
+        }
+        self.rest.clear();
+        self.rest.extend_from_slice(unread);
+        Ok(true)
+    }
+
+    /// Reads once, behind what is left of the last time.
+    fn read(&mut self, buffer: &mut [u8]) -> anyhow::Result<Read> {
+        let Some(mut stream) = self.stream.as_ref() else { return Ok(Read::Nothing) };
+        let kept = self.rest.len();
+        ensure!(kept < buffer.len(), "a message does not fit the buffer");
+        let count = match stream.read(&mut buffer[kept..]) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Read::Nothing),
+            Err(_) => 0,
+        };
+        if count == 0 {
+            self.stream = None;
+            return Ok(Read::Closed);
+        }
+        buffer[..kept].copy_from_slice(&self.rest);
+        Ok(Read::Bytes(kept + count))
+    }
+}
+
+/// What reading gave.
+enum Read {
+    /// So many bytes are in the buffer.
+    Bytes(usize),
+    /// Nothing new.
+    Nothing,
+    /// The server has closed the connection.
+    Closed,
+}
+
+/// Older servers ping with an event, and Engine.IO with a digit.
 ///
 /// # Errors
 /// If the connection is broken.
 pub fn answer(stream: &TcpStream, message: &[u8]) -> anyhow::Result<()> {
     const QUESTION: &[u8] = b"pusher:ping";
+    if message == b"2" {
+        send(stream, &masked(TEXT, b"3"))?;
+    }
     if message.windows(QUESTION.len()).any(|w| w == QUESTION) {
         send(stream, &masked(TEXT, br#"{"event":"pusher:pong","data":{}}"#))?;
     }

@@ -67,6 +67,18 @@ impl Cursor {
         Ok(Self(places))
     }
 
+    /// Of how many channels it speaks.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it speaks of none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How far it has come in a channel.
     #[must_use]
     pub fn get(&self, channel: &ChannelName) -> Option<Position> {

@@ -21,6 +21,7 @@ use super::schedule::Draw;
 use super::stage::Stage;
 use crate::client::Opening;
 use crate::dialect::Dialect;
+use crate::door::Door;
 use crate::frame::{CLOSE, Frame, TEXT, masked};
 use crate::mark::Mark;
 use crate::subscriber::{Subscriber, answer};
@@ -90,8 +91,8 @@ impl<'a> Live<'a> {
         connection: Connection,
     ) -> anyhow::Result<Self> {
         let mut opening = Opening::connect(plan::clients(node), None, STEP_MAX)?;
-        let dialect = Dialect::Pusher(stage.app.clone());
-        opening.send(dialect.upgrade("").as_bytes())?;
+        let dialect = Dialect::Pusher(stage.app.clone(), Door::Pusher);
+        opening.send(dialect.opening("").as_bytes())?;
         opening.switched()?;
         let hello: Value = serde_json::from_str(&opening.text("connection_established")?)?;
         let data: Value = serde_json::from_str(hello["data"].as_str().context("no data")?)?;

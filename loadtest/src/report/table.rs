@@ -6,7 +6,7 @@ use super::{Figure, Report, Series};
 pub(super) fn draw(report: &Report) -> String {
     let rounds = report.servers.first().map_or(0, |s| s.rounds.len());
     let mut heads = vec![String::new()];
-    heads.extend(report.servers.iter().map(|series| series.server.to_string()));
+    heads.extend(report.servers.iter().map(|series| series.server.clone()));
     if !report.ratios.is_empty() {
         heads.push("ratio".into());
     }

@@ -23,6 +23,7 @@ use super::{Index, ToShard};
 
 mod connection;
 mod fanout;
+mod frames;
 mod welcome;
 
 use connection::Connection;

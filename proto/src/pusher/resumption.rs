@@ -315,7 +315,7 @@ impl Resumption {
     /// What the next connection is to find.
     #[must_use]
     pub fn record(&self, socket: SocketId) -> Option<String> {
-        let is_something = self.stage == Stage::Held && self.places.channels().next().is_some();
+        let is_something = self.stage == Stage::Held && !self.places.is_empty();
         is_something.then(|| format!("{socket} {}", self.places.whole()))
     }
 }

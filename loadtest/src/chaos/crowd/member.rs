@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use super::super::stage::app;
 use crate::client::Opening;
 use crate::dialect::Dialect;
+use crate::door::{Door, subscribe};
 
 /// How long a node may take for one answer.
 const STEP_MAX: Duration = Duration::from_secs(10);
@@ -19,13 +20,13 @@ pub(super) struct Member(TcpStream);
 impl Member {
     /// Connects and subscribes to all of them.
     pub(super) fn join(address: SocketAddr, channels: &[String]) -> anyhow::Result<Self> {
-        let dialect = Dialect::Pusher(app());
+        let dialect = Dialect::Pusher(app(), Door::Pusher);
         let mut opening = Opening::connect(address, None, STEP_MAX)?;
-        opening.send(dialect.upgrade("").as_bytes())?;
+        opening.send(dialect.opening("").as_bytes())?;
         opening.switched()?;
         opening.text("connection_established")?;
-        let requests = channels.iter().filter_map(|channel| dialect.subscribe(channel));
-        opening.send(&requests.flatten().collect::<Vec<u8>>())?;
+        let requests = channels.iter().flat_map(|channel| subscribe(channel));
+        opening.send(&requests.collect::<Vec<u8>>())?;
         for channel in channels {
             opening.text("subscription_succeeded").with_context(|| channel.clone())?;
         }

@@ -38,6 +38,11 @@ impl Connection {
         self.cursor.is_some()
     }
 
+    /// Whether its place speaks of one channel and no other.
+    pub(super) fn is_in_one_channel(&self) -> bool {
+        self.cursor.as_ref().is_some_and(|cursor| cursor.len() == 1)
+    }
+
     /// Whether another connection may go on with it.
     pub(super) const fn is_resumable(&self) -> bool {
         self.proof.is_some()

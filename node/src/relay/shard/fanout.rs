@@ -1,18 +1,17 @@
 //! Handing out: a delivery is encoded once for each wire format and put into the outbox of each
 //! connection that it is for.
 
-use bytes::Bytes;
 use std::sync::Arc;
 
 use proto::channel::{Delivery, Role};
 use proto::cluster::slot::Slot;
 use proto::door::Signal;
 use proto::relay::Changes;
-use proto::wire::Wire;
 use proto::{ChannelKey, Offset, SocketId};
 
 use crate::outbox::{Full, Outbox};
 
+use super::frames::Frames;
 use super::{Shard, Sink};
 
 impl Shard {
@@ -25,7 +24,7 @@ impl Shard {
         let Some(local) = self.channels[Slot::of(key).index()].get(key) else {
             return (0, 0);
         };
-        let mut encoded: [Option<Option<Bytes>>; Wire::COUNT] = [const { None }; Wire::COUNT];
+        let frames = Frames::new(&key.channel, delivery);
         let (mut sent, mut bytes) = (0, 0);
         // What is no publication is for everybody.
         let place = match delivery {
@@ -36,34 +35,26 @@ impl Shard {
             if except == Some(*socket) {
                 continue;
             }
-            let frame = encoded[wire.index()]
-                .get_or_insert_with(|| wire.encode(&key.channel, delivery))
-                .clone();
-            if let Some(mut frame) = frame {
-                let mut connection = has_place.then(|| self.connections.get_mut(socket)).flatten();
-                if let Some(connection) = &mut connection {
-                    if let Delivery::Published(publication) = delivery {
-                        connection.came_to(&key.channel, publication.position);
+            let mut connection = has_place.then(|| self.connections.get_mut(socket)).flatten();
+            let Some(frame) = frames.make(*wire, connection.as_deref_mut()) else {
+                continue;
+            };
+            sent += 1;
+            bytes += frame.len();
+            let given = if self.is_gathering {
+                outbox.push(frame).map(|is_first| {
+                    if is_first {
+                        self.unflushed.push(Arc::clone(outbox));
                     }
-                    frame = connection.placed(frame);
-                }
-                sent += 1;
-                bytes += frame.len();
-                let given = if self.is_gathering {
-                    outbox.push(frame).map(|is_first| {
-                        if is_first {
-                            self.unflushed.push(Arc::clone(outbox));
-                        }
-                    })
-                } else {
-                    outbox.send(frame)
-                };
-                if given == Err(Full::Lagging) {
-                    self.metrics.lagging(&key.app);
-                }
-                if let Some(connection) = connection {
-                    connection.delivered(&mut self.unflushed);
-                }
+                })
+            } else {
+                outbox.send(frame)
+            };
+            if given == Err(Full::Lagging) {
+                self.metrics.lagging(&key.app);
+            }
+            if let Some(connection) = connection {
+                connection.delivered(&mut self.unflushed);
             }
         }
         (sent, bytes)
