@@ -56,6 +56,10 @@ pub struct Channel {
     watchers: Sockets,
     edges: Edges,
     count: CountNotice,
+    /// Something was published on another way of the channel before this place: whoever comes from
+    /// before it may lack that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parted_at: Option<Position>,
 }
 
 impl Channel {
@@ -77,6 +81,7 @@ impl Channel {
             watchers: Sockets::default(),
             edges: Edges::default(),
             count: CountNotice::default(),
+            parted_at: None,
         }
     }
 
@@ -100,7 +105,7 @@ impl Channel {
             Command::Terminate => self.tell(&self.signed_in, &Delivery::Terminate, effects),
             Command::Inspect => return Reply::Channel(self.summary(now.moment)),
             Command::Members => return Reply::Members(self.roster.members()),
-            Command::Reunite(branch) => self.reunite(branch, effects),
+            Command::Reunite(branch) => self.reunite(branch, now, effects),
             Command::Configure(settings) => self.settings = settings.of_kind(self.kind),
             Command::Told { number } => self.edges.delivered(number),
             Command::Tick => self.tick(now.moment, effects),

@@ -102,9 +102,11 @@ impl Channel {
     /// Another node served the channel as well: tells subscribers if they lack what it published, keeps
     /// the later one of two cached events, and tells the application who is here and who is not, where
     /// the two have not both told it so: whichever of their words it heard last.
-    pub(super) fn reunite(&mut self, branch: Branch, effects: &mut Vec<Effect>) {
+    pub(super) fn reunite(&mut self, branch: Branch, now: Now, effects: &mut Vec<Effect>) {
         let Branch { cached, told, is_occupied, way } = branch;
         if self.lacks(&way) {
+            self.begin_after(self.position.epoch, now);
+            self.parted_at = Some(self.position);
             self.tell_of_loss(&[], effects);
         }
         if let Some(cached) = cached.filter(|_| self.kind.cache) {
@@ -156,15 +158,15 @@ impl Channel {
             joining.extend(part.joining.iter().map(|one| (part.relay.clone(), one.clone())));
             self.correct(part, is_forgotten, now, effects);
         }
-        let newest = asked.iter().map(|(_, last)| last.epoch).max();
+        let epochs = asked.iter().map(|(_, last)| last.epoch).chain([self.position.epoch]);
+        let newest = epochs.max().unwrap_or_default();
         let paths: Vec<bool> = asked.iter().map(|(_, last)| self.has_come_by(*last)).collect();
-        if let Some(newest) = newest.filter(|newest| *newest > self.position.epoch) {
+        if newest > self.position.epoch || is_split {
             // Another node went on with the channel while the two did not see each other.
-            let incarnation = self.position.epoch.incarnation;
-            self.take_over(Epoch::after(Some(newest), now.unix_ms, incarnation));
-            self.is_fresh = false;
+            self.begin_after(newest, now);
         }
         if is_split {
+            self.parted_at = Some(self.position);
             let asked: Vec<&RelayId> = asked.iter().map(|(relay, _)| relay).collect();
             self.tell_of_loss(&asked, effects);
         }
@@ -175,6 +177,13 @@ impl Channel {
             self.enter(relay, joined, now, effects);
         }
         self.count_changed(now.moment, effects);
+    }
+
+    /// Goes on under an epoch that is later than this one, of which places may have been given elsewhere.
+    fn begin_after(&mut self, epoch: Epoch, now: Now) {
+        let incarnation = self.position.epoch.incarnation;
+        self.take_over(Epoch::after(Some(epoch), now.unix_ms, incarnation));
+        self.is_fresh = false;
     }
 
     /// Whether a place lies on the way that the channel has come.
@@ -191,7 +200,8 @@ impl Channel {
         let oldest = self.memory.iter().next().map(|publication| publication.position.offset);
         let is_whole = since.offset == self.position.offset
             || oldest.is_some_and(|oldest| oldest <= since.offset.next());
-        if !is_whole || !self.has_come_by(since) {
+        let is_from_before = self.parted_at.is_some_and(|parted| since < parted);
+        if !is_whole || is_from_before || !self.has_come_by(since) {
             return Some(Recovery::Gap);
         }
         let is_it = |own: SocketId| own == joined.socket || Some(own) == joined.was;

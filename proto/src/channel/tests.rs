@@ -1,6 +1,7 @@
 //! Scripts for the channel machine: one command a line, and what it answers and wants done.
 
 mod grace;
+mod parted;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -99,6 +100,21 @@ impl Script {
                 let since = Some(Position { offset, ..self.channel.position });
                 let (socket, role) = (socket(s), Role::Subscriber(None));
                 Command::Join { relay: relay(r), joined: Joined { socket, role, since, was: None } }
+            }
+            ["rejoin", r, s, offset, "of", birth] => {
+                let epoch = Epoch { birth: birth.parse().unwrap(), incarnation: 1 };
+                let since = Some(Position { epoch, offset: Offset(offset.parse().unwrap()) });
+                let (socket, role) = (socket(s), Role::Subscriber(None));
+                let joined = Joined { socket, role, since, was: None };
+                Command::Join { relay: relay(r), joined }
+            }
+            // Another node has served it, and published something.
+            ["reunite", text] => {
+                let mut other = self.channel.clone();
+                other.take_over(Epoch { birth: 2, incarnation: 2 });
+                let publish = Command::Publish(draft(text, Origin::Api { except: None }));
+                other.apply(publish, self.now, &mut Vec::new());
+                Command::Reunite(other.into_branch())
             }
             ["takeover", birth] => {
                 let birth = birth.parse().unwrap();

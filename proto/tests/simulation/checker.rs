@@ -53,6 +53,8 @@ pub(super) struct Checker {
     pub(super) delivered: u64,
     pub(super) acknowledged: u64,
     pub(super) gaps: u64,
+    /// How often a client went on where it was.
+    pub(super) resumed: u64,
 }
 
 pub(super) fn mark_of(publication: &Publication) -> Mark {
@@ -89,6 +91,20 @@ impl Checker {
         let (got, members) = (BTreeSet::new(), members.map(names));
         let asked = self.asked.remove(&(connection, key.clone())).unwrap_or(now);
         all.push(Subscription { asked, since: now, until: None, last, got, members });
+    }
+
+    /// A client goes on where it was, and is told who is there.
+    pub(super) fn resumed(
+        &mut self,
+        connection: Connection,
+        key: &ChannelKey,
+        members: Option<&[std::sync::Arc<Member>]>,
+    ) {
+        self.resumed += 1;
+        self.asked.remove(&(connection, key.clone()));
+        if let Some(subscription) = self.open(connection, key) {
+            subscription.members = members.map(names);
+        }
     }
 
     fn open(&mut self, connection: Connection, key: &ChannelKey) -> Option<&mut Subscription> {

@@ -1,16 +1,16 @@
-//! Clients that stay subscribed or come and go, and publishers that repeat what was not acknowledged.
+//! Clients that stay subscribed, come and go, or go on where they were, and publishers that repeat what was not acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::channel::{Command, Joined, Member, Reply, Role};
+use proto::channel::{Command, Joined, Member, Recovery, Reply, Role, Welcome};
 use proto::cluster::message::{Ack, Ask};
 use proto::cluster::slot::Slot;
 use proto::event::{Data, Draft, Event as Published, Origin, Priority};
 use proto::idempotency::RetryKey;
 use proto::name::{EventName, UserId};
-use proto::{ChannelKey, Moment, RelayId, SocketId};
+use proto::{ChannelKey, Moment, Position, RelayId, SocketId};
 
 use super::checker::Connection;
 use super::node::{Asking, Life, Then, ToShard};
@@ -18,6 +18,8 @@ use super::world::{Event, To, World};
 
 /// How long a question may be asked.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
+/// How long members of connections that are gone on with stay.
+const GRACE: Duration = Duration::from_secs(3);
 /// How long a keyed publish is repeated.
 const TRY_MAX: Duration = Duration::from_secs(10);
 
@@ -32,8 +34,23 @@ pub(super) struct Client {
     pub(super) user: String,
     pub(super) home: usize,
     pub(super) channels: Vec<ChannelKey>,
-    pub(super) is_churner: bool,
+    pub(super) habit: Habit,
     pub(super) live: Option<Live>,
+    /// What it has had last of each channel, if it goes on from there.
+    pub(super) places: BTreeMap<ChannelKey, Position>,
+    /// The first of the connections that went on from each other.
+    session: Option<Connection>,
+}
+
+/// What a client does beside listening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Habit {
+    /// Nothing.
+    Stays,
+    /// Leaves channels, and comes again.
+    Churns,
+    /// Loses its connection, and goes on where it was on the next.
+    Resumes,
 }
 
 /// A client while it is connected.
@@ -59,16 +76,11 @@ pub(super) struct Publisher {
 }
 
 impl World {
-    pub(super) fn add_client(
-        &mut self,
-        home: usize,
-        user: &str,
-        channels: &[usize],
-        is_churner: bool,
-    ) {
+    pub(super) fn add_client(&mut self, home: usize, user: &str, channels: &[usize], habit: Habit) {
         let channels = channels.iter().map(|&channel| self.keys[channel].clone()).collect();
         let user = user.to_owned();
-        self.clients.push(Client { user, home, channels, is_churner, live: None });
+        let (places, session) = (BTreeMap::new(), None);
+        self.clients.push(Client { user, home, channels, habit, live: None, places, session });
         self.after(Duration::ZERO, To::Client(self.clients.len() - 1));
     }
 
@@ -94,12 +106,16 @@ impl World {
     }
 
     pub(super) fn step_client(&mut self, client: usize) {
+        let habit = self.clients[client].habit;
         if self.clients[client].live.is_none() {
             self.connect(client);
-        } else if self.clients[client].is_churner && self.is_loaded {
+        } else if habit == Habit::Churns && self.is_loaded {
             self.churn(client);
+        } else if habit == Habit::Resumes && self.is_loaded && self.draw.one_in(3) {
+            // It comes back by itself.
+            return self.hang_up(client);
         }
-        if self.clients[client].is_churner || self.clients[client].live.is_none() {
+        if habit != Habit::Stays || self.clients[client].live.is_none() {
             let pause = self.draw.millis(100, 900);
             self.after(pause, To::Client(client));
         }
@@ -107,10 +123,11 @@ impl World {
 
     fn connect(&mut self, client: usize) {
         let Some(node) = self.route(self.clients[client].home) else { return };
-        self.connections += 1;
-        let connection = self.connections << 8 | client as u64;
+        let connection = self.session_of(client);
         let high = self.draw.below(u64::MAX);
-        let socket = SocketId::from_random(u128::from(high) << 64 | u128::from(connection));
+        self.connections += 1;
+        let low = u128::from(self.connections << 8 | client as u64);
+        let socket = SocketId::from_random(u128::from(high) << 64 | low);
         let life = self.life(node);
         let me = life.me.clone();
         life.shards[Life::shard_of(socket)].sockets.insert(socket, Vec::new());
@@ -119,6 +136,58 @@ impl World {
         self.clients[client].live = Some(live);
         for key in self.clients[client].channels.clone() {
             self.wish(client, key, Wish::In);
+        }
+    }
+
+    /// What the checker knows a connection by: those that go on from each other are one.
+    fn session_of(&mut self, client: usize) -> Connection {
+        if let Some(session) = self.clients[client].session {
+            return session;
+        }
+        self.connections += 1;
+        let session = self.connections << 8 | client as u64;
+        let resumes = self.clients[client].habit == Habit::Resumes;
+        self.clients[client].session = resumes.then_some(session);
+        session
+    }
+
+    /// A channel has let a client in.
+    pub(super) fn welcomed(
+        &mut self,
+        client: usize,
+        key: &ChannelKey,
+        joined: &Joined,
+        it: &Welcome,
+    ) {
+        let Some(live) = &self.clients[client].live else { return };
+        let (connection, now, members) = (live.connection, self.now, it.members.as_deref());
+        if !self.checker.is_subscribed(connection, key) {
+            self.checker.subscribed((connection, key), it.position, members, now);
+            return self.had(client, key, it.position);
+        }
+        match &it.recovery {
+            Some(Recovery::Whole(missed)) => {
+                self.checker.resumed(connection, key, members);
+                for publication in missed {
+                    self.checker.received(connection, key, publication);
+                }
+                self.had(client, key, it.position);
+            }
+            // It lost something, is told so, and begins anew.
+            Some(Recovery::Gap) => {
+                self.checker.gaps += 1;
+                self.checker.left(connection, key, now);
+                self.checker.subscribed((connection, key), it.position, members, now);
+                self.had(client, key, it.position);
+            }
+            None => assert!(joined.since.is_none(), "a place that was said is answered"),
+        }
+    }
+
+    /// A client has had everything of a channel up to here.
+    pub(super) fn had(&mut self, client: usize, key: &ChannelKey, position: Position) {
+        if self.clients[client].habit == Habit::Resumes {
+            self.clients[client].places.insert(key.clone(), position);
         }
     }
 
@@ -157,11 +226,15 @@ impl World {
         }
         let is_presence = key.channel.kind().is_presence();
         let member = is_presence.then(|| Arc::new(Member::new(user, None)));
+        let resumes = self.clients[client].habit == Habit::Resumes;
+        let since = self.clients[client].places.get(&key).copied();
         let number = self.life(node).number();
         let message = match wish {
             Wish::In => {
                 let role = Role::Subscriber(member);
-                ToShard::Join(key, Joined::new(socket, role), (client as u64) << 32 | number)
+                let role = if resumes { role.with_grace(GRACE) } else { role };
+                let joined = Joined { since, ..Joined::new(socket, role) };
+                ToShard::Join(key, joined, (client as u64) << 32 | number)
             }
             Wish::Out => ToShard::Unsubscribe(key, socket, (client as u64) << 32 | number),
         };
@@ -206,8 +279,10 @@ impl World {
     /// The server, or the end of it, has closed a connection.
     pub(super) fn hang_up(&mut self, client: usize) {
         let Some(live) = self.clients[client].live.take() else { return };
-        let now = self.now;
-        self.checker.closed(live.connection, now);
+        if self.clients[client].session.is_none() {
+            let now = self.now;
+            self.checker.closed(live.connection, now);
+        }
         let place = &self.places[live.node];
         if place.life.as_ref().is_some_and(|life| life.me == live.life) {
             let detach = ToShard::Detach(live.socket);

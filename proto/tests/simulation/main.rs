@@ -34,14 +34,16 @@ fn explain(seed: u64, outcome: &Outcome) -> String {
     text + &format!("{:#?}", outcome.violations)
 }
 
-/// Runs every so-manyth seed, and returns what was acknowledged, delivered and told as a gap.
-fn run_every(step: usize, seeds: std::ops::Range<u64>) -> [u64; 3] {
-    let mut sums = [0; 3];
+/// Runs every so-manyth seed, and returns what was acknowledged, delivered, told as a gap and gone on
+/// with.
+fn run_every(step: usize, seeds: std::ops::Range<u64>) -> [u64; 4] {
+    let mut sums = [0; 4];
     for seed in seeds.step_by(step) {
         let outcome = run(seed, None, false);
         assert!(outcome.violations.is_empty(), "{}", explain(seed, &outcome));
-        let Outcome { acknowledged, delivered, gaps, .. } = outcome;
-        sums = [sums[0] + acknowledged, sums[1] + delivered, sums[2] + gaps];
+        let Outcome { acknowledged, delivered, gaps, resumed, .. } = outcome;
+        let more = [acknowledged, delivered, gaps, resumed];
+        sums = [0, 1, 2, 3].map(|at| sums[at] + more[at]);
     }
     sums
 }
@@ -55,11 +57,15 @@ fn nothing_acknowledged_is_lost_whatever_fails() {
             |offset: u64| scope.spawn(move || run_every(threads, first + offset..first + count));
         let running: Vec<_> = (0..threads as u64).map(start).collect();
         let ended = running.into_iter().map(|thread| thread.join().expect("a seed has failed"));
-        ended.fold([0; 3], |sum, more: [u64; 3]| [0, 1, 2].map(|at| sum[at] + more[at]))
+        ended.fold([0; 4], |sum, more: [u64; 4]| [0, 1, 2, 3].map(|at| sum[at] + more[at]))
     });
-    let [acknowledged, delivered, gaps] = sums;
-    println!("{count} seeds: {acknowledged} acknowledged, {delivered} delivered, {gaps} gaps told");
+    let [acknowledged, delivered, gaps, resumed] = sums;
+    println!(
+        "{count} seeds: {acknowledged} acknowledged, {delivered} delivered, {gaps} gaps told, \
+         {resumed} times gone on"
+    );
     assert!(acknowledged > count && delivered > acknowledged, "the load has run");
+    assert!(resumed > count && resumed > gaps, "clients have gone on");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use proto::cluster::quorum::Quorum;
 use proto::cluster::view::Phase;
 
 use super::checker::Connection;
+use super::client::Habit;
 use super::draw::Draw;
 use super::live::PAUSE_MAX;
 use super::world::{Mutation, World};
@@ -69,6 +70,7 @@ pub(super) struct Outcome {
     pub(super) delivered: u64,
     pub(super) acknowledged: u64,
     pub(super) gaps: u64,
+    pub(super) resumed: u64,
 }
 
 pub(super) fn run(seed: u64, mutation: Option<Mutation>, is_traced: bool) -> Outcome {
@@ -85,10 +87,13 @@ pub(super) fn run(seed: u64, mutation: Option<Mutation>, is_traced: bool) -> Out
     for number in 0..6 {
         let channels: &[usize] = if number % 2 == 0 { &[0, 1, 3] } else { &[0, 1, 2] };
         // Two clients are one user, at different nodes.
-        world.add_client(number % nodes, &format!("user-{}", number / 2), channels, false);
+        // And one of the two loses its connection now and then.
+        let habit = if number % 2 == 0 { Habit::Stays } else { Habit::Resumes };
+        world.add_client(number % nodes, &format!("user-{}", number / 2), channels, habit);
     }
     for number in 0..3 {
-        world.add_client((number + 1) % nodes, &format!("churner-{number}"), &[1, 2], true);
+        let user = format!("churner-{number}");
+        world.add_client((number + 1) % nodes, &user, &[1, 2], Habit::Churns);
     }
     let mut plan = format!("{nodes} nodes, majority {is_majority}");
     settle(&mut world, "the start");
@@ -119,6 +124,7 @@ pub(super) fn run(seed: u64, mutation: Option<Mutation>, is_traced: bool) -> Out
         delivered: checker.delivered,
         acknowledged: checker.acknowledged,
         gaps: checker.gaps,
+        resumed: checker.resumed,
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use proto::channel::{
-    Channel, Command, Delivery, Effect as Wanted, Joined, Part, Published, Reply, Resync, Role,
+    Channel, Command, Delivery, Effect as Wanted, Joined, Part, Published, Recovery, Reply, Resync,
+    Role,
 };
 use proto::cluster::custody::{Change, Custody, Dispatch, Effect, Start};
 use proto::cluster::message::{Ack, Answer, Ask, Message};
@@ -656,6 +657,9 @@ impl World {
                         self.client_gets(socket, |world, connection| {
                             world.checker.received(connection, key, &publication);
                         });
+                        if let Some(client) = self.client_of(socket) {
+                            self.had(client, key, publication.position);
+                        }
                     }
                 }
                 Verdict::Hole => {
@@ -719,14 +723,20 @@ impl World {
         }
         assert!(matches!(joined.role, Role::Subscriber(_)));
         let Some(client) = self.client_of(socket) else { return };
-        let Some(live) = &self.clients[client].live else { return };
-        let connection = live.connection;
         let is_wanted = self.is_wanted(client, key);
-        self.note(|| format!("{connection} is welcomed in {}, wanted={is_wanted}", key.channel));
-        if self.is_wanted(client, key) && !self.checker.is_subscribed(connection, key) {
-            let now = self.now;
-            let members = welcome.members.as_deref();
-            self.checker.subscribed((connection, key), welcome.position, members, now);
+        self.note(|| {
+            let (channel, since, at) = (&key.channel, joined.since, welcome.position);
+            let recovery = welcome.recovery.as_ref().map(|recovery| match recovery {
+                Recovery::Whole(missed) => format!("{} missed", missed.len()),
+                Recovery::Gap => "a gap".to_owned(),
+            });
+            format!(
+                "{client} is welcomed in {channel} at {at:?}, wanted={is_wanted}, since {since:?}: \
+                 {recovery:?}"
+            )
+        });
+        if is_wanted {
+            self.welcomed(client, key, joined, welcome);
         }
     }
 
