@@ -3,13 +3,9 @@
 // however many the others have.
 
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
 import test from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 
-import Pusher from "pusher-js";
-
-import { anything, plain, poll, publish, socketIo, stream } from "./doors.mjs";
+import { DOORS, publisher, subscribed, withoutRepetition } from "./resuming.mjs";
 import { APP, eventually, startBalancer, startServer } from "./support.mjs";
 
 /** Events before the fault, around it, and when the client may come back. */
@@ -29,108 +25,6 @@ const FAULTS = {
   "the client's node is killed": { owner: 1, killed: 0 },
   "the channel's owner is killed": { owner: 1, killed: 1 },
   "the client's node, which has the channel, is killed in a pause": { owner: 0, killed: 0, isPause: true },
-};
-
-/**
- * Clients that come back by themselves. Each is given an address whose first connection goes to A, and
- * returns what it has heard, how often it connected, and what it has to say of its recovery.
- */
-const DOORS = {
-  async EventSource(t, endpoint, channel) {
-    const heard = [];
-    const client = { heard, connections: 0, gaps: 0 };
-    const { source, opened } = stream(t, endpoint, `/sse/${channel}`);
-    source.addEventListener("event", ({ data }) => heard.push(JSON.parse(data)));
-    source.addEventListener("gap", () => (client.gaps += 1));
-    source.addEventListener("open", () => (client.connections += 1));
-    await opened;
-    return client;
-  },
-
-  async "plain WebSocket"(t, endpoint, channel) {
-    const heard = [];
-    const client = { heard, connections: 0, gaps: 0 };
-    let since;
-    let isOver = false;
-    t.after(() => (isOver = true));
-    const connect = async () => {
-      const { socket, inbox, opened, closed, say } = plain(t, endpoint, anything("ann"));
-      socket.on("message", (text) => {
-        const message = JSON.parse(text);
-        if (message.type === "event") heard.push(message.data);
-        if (message.type === "gap" || message.recovered === false) client.gaps += 1;
-        if (message.type === "error") socket.terminate();
-        since = message.position ?? since;
-      });
-      closed.then(() => !isOver && sleep(50).then(connect));
-      // One that is refused is closed.
-      await opened.catch(() => {});
-      if (socket.readyState !== socket.OPEN) return;
-      client.connections += 1;
-      say({ type: "subscribe", channel, since });
-      if (client.connections === 1) await inbox.take("subscribed");
-    };
-    await connect();
-    return client;
-  },
-
-  async "long poll"(t, endpoint, channel) {
-    const heard = [];
-    const client = { heard, connections: 1, gaps: 0 };
-    let lastMessageId = "";
-    let isOver = false;
-    t.after(() => (isOver = true));
-    const once = async (wait) => {
-      const { status, body } = await poll(endpoint, anything("ann"), { channels: channel, lastMessageId, wait });
-      assert.ok([200, 503].includes(status), `${status} ${JSON.stringify(body)}`);
-      for (const { type, id, data } of body.events ?? []) {
-        if (type === "event") heard.push(data);
-        if (type === "gap") client.gaps += 1;
-        lastMessageId = id;
-      }
-    };
-    await once(0);
-    (async () => {
-      while (!isOver) {
-        // An answer that is cut off is asked for again, from the same place.
-        await once(1).catch(async (error) => {
-          if (error instanceof assert.AssertionError) client.failure = error;
-          client.connections += 1;
-          await sleep(20);
-        });
-      }
-    })();
-    return client;
-  },
-
-  /** It keeps an id; what it had not proven to have may come again. */
-  async "pusher-js"(t, endpoint, channel) {
-    const heard = [];
-    const client = { heard, connections: 0, gaps: 0, mayRepeat: true };
-    const options = { wsHost: "127.0.0.1", wsPort: endpoint.port, forceTLS: false, cluster: "mt1" };
-    const pusher = new Pusher(APP.key, { ...options, wsPath: `/r/${randomUUID()}`, enabledTransports: ["ws"] });
-    t.after(() => pusher.disconnect());
-    pusher.connection.bind("connected", () => (client.connections += 1));
-    const subscription = pusher.subscribe(channel);
-    subscription.bind("event", (data) => heard.push(data));
-    subscription.bind("pusher:gap", () => (client.gaps += 1));
-    await eventually(() => subscription.subscribed);
-    return client;
-  },
-
-  async "Socket.IO"(t, endpoint, channel) {
-    const heard = [];
-    const client = { heard, connections: 0, gaps: 0, recovered: [] };
-    const { socket, subscribe } = socketIo(t, endpoint, anything("ann"), { transports: ["websocket"] });
-    socket.on("message", ({ payload }) => heard.push(payload));
-    socket.on("gap", () => (client.gaps += 1));
-    socket.on("connect", () => {
-      client.connections += 1;
-      client.recovered.push(socket.recovered);
-    });
-    await subscribe(channel);
-    return client;
-  },
 };
 
 for (const [fault, { owner, killed, isPause }] of Object.entries(FAULTS)) {
@@ -180,12 +74,6 @@ for (const [fault, { owner, killed, isPause }] of Object.entries(FAULTS)) {
   }
 }
 
-/** Without what was heard a second time: one piece, which ends where the first hearing had ended. */
-function withoutRepetition(heard) {
-  const at = heard.findIndex((n, index) => index > 0 && n <= heard[index - 1]);
-  return at < 0 ? heard : heard.toSpliced(at, heard[at - 1] - heard[at] + 1);
-}
-
 /** A channel that lives on this node. */
 async function ownedBy(node) {
   for (let n = 0; ; n++) {
@@ -193,31 +81,4 @@ async function ownedBy(node) {
     const { owner } = await node.ask(`/cluster/owner?app=${APP.id}&channel=${name}`);
     if (owner === node.id) return name;
   }
-}
-
-/** Waits until somebody is in a channel. */
-async function subscribed(node, channel) {
-  const params = { info: "subscription_count" };
-  await eventually(async () => {
-    const answer = await node.sdk().get({ path: `/channels/${channel}`, params });
-    return (await answer.json()).subscription_count === 1;
-  });
-}
-
-/** Publishes numbers, one after the other, each until it is accepted. */
-function publisher(node, channel) {
-  const back = { said: 0, say };
-  async function say(count) {
-    for (let n = 0; n < count; n++) {
-      const data = back.said + 1;
-      const body = { channel, event: "event", data, id: `${data}` };
-      await eventually(async () => {
-        const { status } = await publish(node, anything("worker"), body);
-        assert.ok([200, 503].includes(status), `${status}`);
-        return status === 200;
-      });
-      back.said = data;
-    }
-  }
-  return back;
 }

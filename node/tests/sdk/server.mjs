@@ -217,6 +217,7 @@ export async function startBalancer(t, targets = []) {
   const keep = (socket) => sockets.add(socket.on("close", () => sockets.delete(socket)));
   const listener = net.createServer((client) => {
     keep(client);
+    client.isClients = true;
     const first = next++;
     const dial = (tries) => {
       const { length } = balancer.targets;
@@ -244,6 +245,14 @@ export async function startBalancer(t, targets = []) {
   /** Cuts all connections. */
   balancer.cut = () => sockets.forEach((socket) => socket.destroy());
   /** Passes nothing on any more between those who are connected, and tells nobody. */
+  /** Ends the clients' side of all connections; their other side stays as it is, and silent. */
+  balancer.vanish = () => {
+    for (const socket of sockets) {
+      socket.unpipe().removeAllListeners("close");
+      if (socket.isClients) socket.destroy();
+      else socket.pause();
+    }
+  };
   balancer.freeze = () => sockets.forEach((socket) => socket.unpipe().pause().removeAllListeners("close"));
   return balancer;
 }
@@ -252,9 +261,12 @@ export async function startBalancer(t, targets = []) {
  * An HTTP balancer that remembers nobody: each request goes to the next of its `targets`, which are
  * ports, whatever the connection it came by; and so does each upgrade.
  */
-export async function startProxy(t, targets) {
-  const proxy = { targets, requests: 0 };
+export async function startProxy(t, targets, { blocksUpgrades = false } = {}) {
+  const proxy = { targets, requests: 0, blocksUpgrades, blocked: 0 };
   const next = () => proxy.targets[proxy.requests++ % proxy.targets.length];
+  const upgrades = new Set();
+  /** Cuts all WebSockets. */
+  proxy.cut = () => upgrades.forEach((socket) => socket.destroy());
   const open = (request) => {
     const { method, url, headers } = request;
     return http.request({ host: "127.0.0.1", port: next(), method, path: url, headers, agent: false });
@@ -271,6 +283,11 @@ export async function startProxy(t, targets) {
     request.pipe(further);
   });
   listener.on("upgrade", (request, socket, head) => {
+    upgrades.add(socket.on("close", () => upgrades.delete(socket)));
+    if (proxy.blocksUpgrades) {
+      proxy.blocked += 1;
+      return socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+    }
     const further = open(request);
     further.on("upgrade", (answer, upgraded, rest) => {
       const headers = answer.rawHeaders.flatMap((name, at, all) => (at % 2 ? [] : [`${name}: ${all[at + 1]}`]));
