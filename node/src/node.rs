@@ -9,10 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use proto::RelayId;
 use proto::cluster::message::Ack;
-use proto::door::Close;
 use proto::name::NodeId;
 use proto::pusher::Timing;
-use proto::pusher::code::CloseCode;
 use ractor::{Actor, ActorCell, SpawnErr};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -36,12 +34,14 @@ use crate::supervisor::{Child, Supervisor};
 use crate::webhook::{Dispatcher, Webhooks};
 use crate::{http, listen, tls};
 
+mod closing;
+
 /// Supervisors that the channels are shared out over, so that linking is not one queue.
 const CHANNEL_SUPERVISORS: usize = 8;
 /// How often histograms are folded.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
-/// The pause between two waves of closing connections.
-const WAVE_EVERY: Duration = Duration::from_millis(250);
+/// How long after it is due an edge that was held back has been told to the dispatcher.
+const TOLD_WITHIN: Duration = Duration::from_millis(250);
 /// How long held-back webhooks may take to leave when the node shuts down.
 const WEBHOOKS_LAST: Duration = Duration::from_secs(8);
 
@@ -207,8 +207,7 @@ impl Node {
             cluster.engine.stop().await;
         }
         self.server.is_draining.store(true, Ordering::Relaxed);
-        self.server.relay.close(usize::MAX, &going_away()).await;
-        sleep(WAVE_EVERY).await;
+        closing::close_at_once(&self.server.relay).await;
     }
 
     /// Shuts down politely: not ready, then no new connections, then every connection closed with
@@ -221,7 +220,7 @@ impl Node {
         if let Some(cluster) = &self.server.cluster {
             cluster.leave().await;
         }
-        self.close_connections().await;
+        closing::close(&self.server.relay, self.config.drain.window.0).await;
         self.deliver_last_webhooks().await;
         if let Some(cluster) = &self.server.cluster {
             cluster.engine.stop().await;
@@ -230,33 +229,12 @@ impl Node {
         tracing::info!("drained");
     }
 
-    async fn close_connections(&self) {
-        let window = self.config.drain.window.0;
-        let (began, relay) = (Instant::now(), &self.server.relay);
-        let close = going_away();
-        let waves = usize::try_from(window.as_millis() / WAVE_EVERY.as_millis()).unwrap_or(1);
-        // The last fifth of the window is for clients that are slow to go.
-        let waves = (waves * 4 / 5).max(1);
-        let per_shard = relay.close(0, &close).await.div_ceil(waves).div_ceil(cores()).max(1);
-        while relay.close(per_shard, &close).await > 0 {
-            if began.elapsed() >= window {
-                let remaining = relay.close(usize::MAX, &close).await;
-                tracing::warn!(remaining, "the drain window is over; the rest is closed at once");
-                sleep(WAVE_EVERY).await;
-                return;
-            }
-            // Waves of several nodes must not fall into step.
-            let jitter = u32::try_from(crate::random::bits() % 100).unwrap_or(0);
-            sleep(WAVE_EVERY / 2 + WAVE_EVERY * jitter / 100).await;
-        }
-    }
-
     async fn deliver_last_webhooks(&self) {
         if self.server.apps.all().iter().all(|entry| entry.app.webhooks.is_empty()) {
             return;
         }
         // What is held back for returning clients is due within this time.
-        sleep(proto::channel::edges::HELD_BACK_FOR + WAVE_EVERY).await;
+        sleep(proto::channel::edges::HELD_BACK_FOR + TOLD_WITHIN).await;
         let began = Instant::now();
         while self.webhooks.pending().0 > 0 && began.elapsed() < WEBHOOKS_LAST {
             sleep(Duration::from_millis(50)).await;
@@ -266,11 +244,6 @@ impl Node {
             tracing::error!(dropped, "webhook events were not delivered before the end");
         }
     }
-}
-
-/// What clients of a node that shuts down are told.
-fn going_away() -> Close {
-    CloseCode::Reconnect.because("the server is going away; reconnect")
 }
 
 fn listeners(config: &Config) -> anyhow::Result<(TcpListener, TcpListener)> {

@@ -119,12 +119,21 @@ pub enum ToShard {
         connections: usize,
         /// How.
         close: Close,
-        /// Where the number of those that remain goes.
-        reply: oneshot::Sender<usize>,
+        /// Where it goes how many were closed and how many remain.
+        reply: oneshot::Sender<Closed>,
     },
     /// A fault, to see what is left standing.
     #[cfg(test)]
     Panic,
+}
+
+/// What came of closing connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Closed {
+    /// Those that were told to close.
+    pub closed: usize,
+    /// Those that are still there, those that were told included.
+    pub remaining: usize,
 }
 
 /// The handle of this node's relay.
@@ -270,16 +279,19 @@ impl Relay {
         }
     }
 
-    /// Closes up to `per_shard` connections of every shard and returns how many remain.
-    pub async fn close(&self, per_shard: usize, close: &Close) -> usize {
-        let mut remaining = 0;
+    /// Closes up to so many connections, of all shards alike.
+    pub async fn close(&self, connections: usize, close: &Close) -> Closed {
+        let mut all = Closed::default();
         for shard in 0..self.shards.len() {
             let (reply, answer) = oneshot::channel();
-            let (connections, close) = (per_shard, close.clone());
-            self.tell(shard, ToShard::Close { connections, close, reply }).await;
-            remaining += answer.await.unwrap_or_default();
+            let left = connections.saturating_sub(all.closed);
+            let connections = left.div_ceil(self.shards.len() - shard);
+            self.tell(shard, ToShard::Close { connections, close: close.clone(), reply }).await;
+            let Closed { closed, remaining } = answer.await.unwrap_or_default();
+            all.closed += closed;
+            all.remaining += remaining;
         }
-        remaining
+        all
     }
 
     #[cfg(test)]

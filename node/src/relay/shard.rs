@@ -19,7 +19,7 @@ use crate::metrics::RelayMetrics;
 use crate::outbox::Outbox;
 use crate::router::{Asked, Router};
 
-use super::{Index, ToShard};
+use super::{Closed, Index, ToShard};
 
 mod connection;
 mod fanout;
@@ -166,12 +166,14 @@ impl Shard {
         self.channels.iter_mut().for_each(HashMap::clear);
     }
 
-    fn close(&mut self, connections: usize, close: &Close) -> usize {
+    fn close(&mut self, connections: usize, close: &Close) -> Closed {
         let open = self.connections.values_mut().filter(|connection| !connection.is_closing);
+        let mut closed = 0;
         for connection in open.take(connections) {
             connection.close(close.clone());
+            closed += 1;
         }
-        self.connections.len()
+        Closed { closed, remaining: self.connections.len() }
     }
 
     /// Notes that a connection wants to be in a channel and asks the owner. From here on the owner
