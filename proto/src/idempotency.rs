@@ -5,6 +5,7 @@
 //! publish to many channels that failed on some completes only the rest when it is repeated.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -112,12 +113,16 @@ impl Idempotency {
     }
 }
 
-/// A map whose entries live for [`REMEMBERED_FOR`] and number at most [`REMEMBERED_MAX`].
+/// A map whose entries live for [`REMEMBERED_FOR`] and number at most [`REMEMBERED_MAX`]. A key is
+/// larger than what it stands for, and is there once.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(bound(deserialize = "K: Ord + Deserialize<'de>, V: Deserialize<'de>"))]
+#[serde(bound(
+    serialize = "K: Serialize, V: Serialize",
+    deserialize = "K: Ord + Deserialize<'de>, V: Deserialize<'de>"
+))]
 struct Remembered<K, V> {
-    entries: BTreeMap<K, V>,
-    by_age: VecDeque<(Moment, K)>,
+    entries: BTreeMap<Arc<K>, V>,
+    by_age: VecDeque<(Moment, Arc<K>)>,
 }
 
 impl<K, V> Default for Remembered<K, V> {
@@ -126,7 +131,7 @@ impl<K, V> Default for Remembered<K, V> {
     }
 }
 
-impl<K: Ord + Clone, V> Remembered<K, V> {
+impl<K: Ord, V> Remembered<K, V> {
     fn get(&mut self, key: &K, now: Moment) -> Option<&V> {
         self.forget(now);
         self.entries.get(key)
@@ -134,7 +139,8 @@ impl<K: Ord + Clone, V> Remembered<K, V> {
 
     fn insert(&mut self, key: K, value: V, now: Moment) {
         self.forget(now);
-        if self.entries.insert(key.clone(), value).is_none() {
+        let key = Arc::new(key);
+        if self.entries.insert(Arc::clone(&key), value).is_none() {
             self.by_age.push_back((now + REMEMBERED_FOR, key));
         }
     }
@@ -145,7 +151,7 @@ impl<K: Ord + Clone, V> Remembered<K, V> {
             if let Some(value) = entries.remove(&key)
                 && !self.entries.contains_key(&key)
             {
-                self.by_age.push_back((expires.moved(shift), key.clone()));
+                self.by_age.push_back((expires.moved(shift), Arc::clone(&key)));
                 self.entries.insert(key, value);
             }
         }
