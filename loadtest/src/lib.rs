@@ -5,10 +5,12 @@
 //! server's process used ([`process`]) and what the [`checker`] saw. [`bare`] is the server that
 //! everything is compared with. [`chaos`] breaks a cluster and judges what its clients see.
 
+pub mod assertion;
 pub mod bare;
 pub mod chaos;
 pub mod checker;
 pub mod client;
+pub mod compare;
 pub mod dialect;
 pub mod door;
 pub mod frame;

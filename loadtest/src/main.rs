@@ -11,13 +11,14 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
 use proto::app::Secret;
 
+use handbell_loadtest::assertion::Assertion;
 use handbell_loadtest::dialect::{Credentials, Dialect};
 use handbell_loadtest::door::Door;
 use handbell_loadtest::progress::Progress;
 use handbell_loadtest::report::{Machine, Report, Series};
 use handbell_loadtest::scenario::{Scenario, fan_out, idle, publish};
 use handbell_loadtest::server::{self, Kind, Running, Target};
-use handbell_loadtest::{bare, chaos};
+use handbell_loadtest::{bare, chaos, compare};
 
 /// Measures Handbell, or another server that speaks Pusher's protocol, beside a server that makes
 /// nothing but the system calls.
@@ -50,6 +51,13 @@ enum Command {
         publish: publish::Publish,
         #[command(flatten)]
         options: Options,
+    },
+    /// Two reports side by side.
+    Compare {
+        /// A report that was written with --json.
+        a: PathBuf,
+        /// Another one.
+        b: PathBuf,
     },
     /// Real nodes, real clients, and faults drawn from seeds: whether anything is lost.
     Chaos {
@@ -101,6 +109,11 @@ struct Options {
     /// Its app's secret.
     #[arg(long, default_value = "app-secret")]
     secret: String,
+    /// What has to hold, such as p99<50ms, handbell/sse:private<4KiB or lost==0: cpu, p50, p90, p99, max,
+    /// rate, memory, private, idle, lost, duplicated, reordered and closed, of every server but the bare
+    /// one, or of the one that is named. If it does not, the exit code is 2.
+    #[arg(long = "assert", value_name = "WHAT")]
+    assertions: Vec<Assertion>,
     /// Write a report as JSON to this file, or to standard output (-).
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -123,6 +136,10 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Idle { idle, options } => (Scenario::Idle(idle), options),
         Command::FanOut { fan_out, options } => (Scenario::FanOut(fan_out), options),
         Command::Publish { publish, options } => (Scenario::Publish(publish), options),
+        Command::Compare { a, b } => {
+            print!("{}", compare::compare(&a, &b)?);
+            return Ok(true);
+        }
         Command::Chaos { options } => return chaos::run(&options),
         Command::Bare { address } => return bare::serve(address).map(|()| true),
         Command::Leash { core, user, program } => return Err(server::leash(core, user, &program)),
@@ -141,6 +158,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
     if let Some(path) = &options.json {
         report.write(path)?;
     }
+    let failures: Vec<String> =
+        options.assertions.iter().flat_map(|assertion| assertion.failures(&report)).collect();
+    ensure!(failures.is_empty(), "this does not hold:\n  {}", failures.join("\n  "));
     Ok(report.is_clean())
 }
 

@@ -129,6 +129,21 @@ impl Report {
         }
     }
 
+    /// One of servers alone, for tests.
+    #[cfg(test)]
+    pub(crate) fn of(servers: Vec<Series>) -> Self {
+        use crate::scenario::publish::Publish;
+        use clap::Parser;
+
+        #[derive(Parser)]
+        struct Cli {
+            #[command(flatten)]
+            publish: Publish,
+        }
+        let publish = Cli::parse_from(["publish"]).publish;
+        Self::new(Machine::this(), Scenario::Publish(publish), servers)
+    }
+
     /// Whether every delivery of every server went right.
     #[must_use]
     pub fn is_clean(&self) -> bool {
