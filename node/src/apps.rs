@@ -12,6 +12,7 @@ use proto::token::{Token, TokenError};
 
 use crate::jwks::{KeySet, Pace, verify_fresh};
 use crate::metrics::{AppMetrics, Metrics};
+use crate::outgoing::Client;
 
 /// The handle of the registry.
 #[derive(Clone, Debug)]
@@ -21,6 +22,7 @@ pub struct Apps(Arc<Registry>);
 struct Registry {
     present: ArcSwap<Set>,
     metrics: Metrics,
+    client: Client,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ impl Apps {
     /// A registry of these apps, whose ids and keys the configuration has found to be different.
     #[must_use]
     pub fn new(apps: Vec<App>, metrics: Metrics) -> Self {
-        let registry = Registry { present: ArcSwap::default(), metrics };
+        let registry = Registry { present: ArcSwap::default(), metrics, client: Client::new() };
         let apps_handle = Self(Arc::new(registry));
         apps_handle.replace(apps);
         apps_handle
@@ -83,7 +85,9 @@ impl Apps {
             let sets = before.as_ref().map(|entry| entry.jwks.as_slice()).unwrap_or_default();
             sets.iter().find(|set| set.is_of(source)).cloned()
         };
-        let start = |source: &JwksSource| KeySet::start(source.clone(), Pace::default());
+        let start = |source: &JwksSource| {
+            KeySet::start(self.0.client.clone(), source.clone(), Pace::default())
+        };
         app.jwks.iter().map(|source| had(source).unwrap_or_else(|| start(source))).collect()
     }
 

@@ -9,7 +9,7 @@ use proto::permission::Roles;
 use proto::{App, AppId};
 use serde::{Deserialize, Serialize};
 
-use crate::webhook::guard::{Reach, check_url};
+use crate::outgoing::guard::{Reach, check_url};
 
 use super::ConfigError;
 use super::jwt_key::{JwtKeySection, Place};
@@ -192,7 +192,7 @@ impl AppSection {
 
 impl WebhookSection {
     fn check(&self) -> Result<Webhook, String> {
-        let reach = if self.allow_private_address { Reach::Any } else { Reach::Global };
+        let reach = Reach::allowing(self.allow_private_address);
         check_url(&self.url, reach).map_err(|error| format!("webhook: {error}"))?;
         for (name, value) in &self.headers {
             let is_name = axum::http::HeaderName::try_from(name.as_str()).is_ok();
