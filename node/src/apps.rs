@@ -7,9 +7,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use proto::App;
 use proto::app::digest;
+use proto::authorization::{Question, Shown};
 use proto::token::jwks::JwksSource;
 use proto::token::{Token, TokenError};
+use proto::visitor::Visitor;
 
+use crate::authorization::{Authorizer, Denied};
 use crate::jwks::{KeySet, Pace, verify_fresh};
 use crate::metrics::{AppMetrics, Metrics};
 use crate::outgoing::Client;
@@ -40,9 +43,31 @@ pub struct AppEntry {
     /// Its counters.
     pub metrics: AppMetrics,
     jwks: Vec<KeySet>,
+    authorizer: Option<Authorizer>,
 }
 
 impl AppEntry {
+    /// Finds out who somebody is that shows no token: the app says so if it wants to be asked, with
+    /// what the request shows and the channels that it names. Else it is anyone.
+    ///
+    /// # Errors
+    /// That the app says no, or nothing.
+    pub async fn authorize(
+        &self,
+        shown: &Shown,
+        door: &str,
+        channels: &[&str],
+    ) -> Result<Visitor, Denied> {
+        let Self { app, metrics, authorizer, .. } = self;
+        match (authorizer, &app.authorization) {
+            (Some(authorizer), Some(terms)) => {
+                let question = Question::new(app, shown, door, channels);
+                authorizer.ask((app, terms), metrics, &question).await
+            }
+            _ => Ok(Visitor::anyone()),
+        }
+    }
+
     /// Checks a token for the app. With `jwks` configured it may wait, four seconds at most, for a
     /// set of keys.
     ///
@@ -69,7 +94,9 @@ impl Apps {
         for app in apps {
             let metrics = AppMetrics::new(&self.0.metrics, &app.id);
             let jwks = self.key_sets(&app);
-            let entry = Arc::new(AppEntry { app, metrics, jwks });
+            let new = |terms| Authorizer::new(self.0.client.clone(), terms);
+            let authorizer = app.authorization.as_ref().map(new);
+            let entry = Arc::new(AppEntry { app, metrics, jwks, authorizer });
             for id in std::iter::once(&entry.app.id).chain(&entry.app.aliases) {
                 set.by_id.insert(id.as_str().to_owned(), Arc::clone(&entry));
             }

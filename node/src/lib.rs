@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod apps;
+pub mod authorization;
 pub mod channel;
 pub mod channels;
 pub mod cli;

@@ -9,11 +9,12 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use proto::channel::{Command, Joined, Reply, Role};
-use proto::door::{Action, Close, Counted, Door, Input, Request};
+use proto::door::{Action, Close, Counted, Door, Input, Proof, Request};
 use proto::pusher::code::CloseCode;
 use proto::quota::Demand;
 use proto::token::strip_bearer;
 use proto::visitor::Visitor;
+use proto::wire::Wire;
 use proto::{ChannelKey, ChannelName, Refusal, SocketId};
 use tokio::time::{Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -217,12 +218,8 @@ impl Task {
                     self.start(channel, request, entry);
                 }
             }
-            Action::Verify(token) => {
-                let entry = Arc::clone(&self.connection.entry);
-                self.verifying = Some(Box::pin(async move {
-                    let verified = entry.verify_token(strip_bearer(&token)).await;
-                    verified.map(Visitor::with).map_err(|error| error.to_string())
-                }));
+            Action::Verify(proof) => {
+                self.verifying = Some(Box::pin(verify(Arc::clone(entry), wire, proof)));
             }
             Action::Close(close) => return Err(End::Closed(close)),
             Action::Count(Counted::Subscription { kind, is_unauthorized }) => {
@@ -295,6 +292,19 @@ impl Task {
                 Some(reply) => self.apply(Input::Answered { channel, request, reply }),
                 None => Ok(()),
             },
+        }
+    }
+}
+
+async fn verify(entry: Arc<AppEntry>, wire: Wire, proof: Proof) -> Result<Visitor, String> {
+    match proof {
+        Proof::Token(token) => {
+            let verified = entry.verify_token(strip_bearer(&token)).await;
+            verified.map(Visitor::with).map_err(|error| error.to_string())
+        }
+        Proof::Request(shown) => {
+            let asked = entry.authorize(&shown, wire.label(), &[]).await;
+            asked.map_err(|denied| denied.to_string())
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
+use crate::authorization::Authorization;
 use crate::name::{AppId, ChannelName, EventName};
 use crate::origin::OriginPattern;
 use crate::permission::Roles;
@@ -86,6 +87,8 @@ pub struct App {
     pub jwks: Vec<JwksSource>,
     /// What the roles of tokens stand for.
     pub roles: Roles,
+    /// Where the app is asked about visitors who show no token.
+    pub authorization: Option<Authorization>,
 }
 
 impl App {
@@ -109,6 +112,7 @@ impl App {
             jwt_keys: Vec::new(),
             jwks: Vec::new(),
             roles: Roles::default(),
+            authorization: None,
         }
     }
 

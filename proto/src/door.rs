@@ -4,8 +4,10 @@
 //! [`Action`]s in their order.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::app::App;
+use crate::authorization::Shown;
 use crate::channel::{Reply, Role};
 use crate::event::{Event, Priority};
 use crate::name::{ChannelName, UserId};
@@ -105,8 +107,8 @@ pub enum Action {
     Send(String),
     /// Send a ping that needs no answer by the application's code (a WebSocket ping frame).
     Ping,
-    /// Check a token: [`Input::Verified`] says what came of it.
-    Verify(String),
+    /// Find out who the client is: [`Input::Verified`] says what came of it.
+    Verify(Proof),
     /// Ask something of a channel.
     Ask {
         /// The channel.
@@ -118,6 +120,15 @@ pub enum Action {
     Close(Close),
     /// Count something that no channel hears of.
     Count(Counted),
+}
+
+/// What a client shows to be let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A token.
+    Token(String),
+    /// Nothing but its request, which the app is asked about.
+    Request(Arc<Shown>),
 }
 
 /// What a session turns down by itself.

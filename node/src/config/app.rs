@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::outgoing::guard::{Reach, check_url};
 
 use super::ConfigError;
+use super::authorization::AuthorizationSection;
 use super::jwt_key::{JwtKeySection, Place};
 
 /// One app.
@@ -64,6 +65,9 @@ pub struct AppSection {
     /// Roles of tokens that differ from the defaults.
     #[serde(default)]
     pub roles: Roles,
+    /// Where the app is asked about visitors who show no token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<AuthorizationSection>,
 }
 
 /// `[[apps.webhooks]]`.
@@ -122,6 +126,7 @@ impl AppSection {
             webhooks: Vec::new(),
             jwt_keys: Vec::new(),
             roles: Roles::default(),
+            authorization: None,
         }
     }
 
@@ -140,9 +145,11 @@ impl AppSection {
         })?;
         let origins: Result<Vec<_>, _> =
             self.origins.iter().map(|o| OriginPattern::parse(o)).collect();
+        let origins = origins.map_err(|error| rule(error.to_string()))?;
         if let Some(limit) = self.limits.zeros().first() {
             return Err(rule(format!("limits.{limit} must be at least 1")));
         }
+        let authorization = self.authorization.as_ref().map(|it| it.check(&origins)).transpose();
         let mut urls = BTreeSet::new();
         if let Some(twice) = self.webhooks.iter().find(|webhook| !urls.insert(&webhook.url)) {
             return Err(rule(format!("two webhooks have the url {}", twice.url)));
@@ -165,10 +172,11 @@ impl AppSection {
             client_events: self.client_events,
             subscription_count: self.subscription_count,
             watchlist: self.watchlist,
-            origins: origins.map_err(|error| rule(error.to_string()))?,
+            authorization: authorization.map_err(&rule)?,
+            origins,
             channels: self.channels.clone(),
             limits: self.limits.clone(),
-            webhooks: webhooks.map_err(rule)?,
+            webhooks: webhooks.map_err(&rule)?,
             jwt_keys,
             jwks,
             roles: self.roles.clone(),

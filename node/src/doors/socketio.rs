@@ -7,12 +7,13 @@ use axum::extract::State;
 use axum::http::{Request, Response};
 use axum::response::IntoResponse;
 use proto::SocketId;
+use proto::authorization::Shown;
 use proto::door::Door;
 use proto::engineio::Timing;
 use proto::quota::Demand;
 use proto::topics::{Identity, Session};
 
-use super::visitors::claimed;
+use super::visitors::{claimed, shown};
 use crate::apps::AppEntry;
 use crate::engineio::{Link, Terms, serve};
 use crate::http::error::HttpError;
@@ -34,17 +35,18 @@ pub async fn connect(State(server): State<Arc<Server>>, request: Request<Body>) 
     }
     let terms = Terms { clock: server.clock, app: &entry.app, timing: Timing::default() };
     let (node, app) = (Arc::clone(&server), Arc::clone(&entry));
-    serve(&server.engineio, &terms, request, move |link| converse(node, app, link)).await
+    let shown = shown(&entry.app, request.headers());
+    serve(&server.engineio, &terms, request, move |link| converse(node, app, shown, link)).await
 }
 
-async fn converse(server: Arc<Server>, entry: Arc<AppEntry>, mut link: Link) {
+async fn converse(server: Arc<Server>, entry: Arc<AppEntry>, shown: Shown, mut link: Link) {
     if server.quotas.admit(&entry.app.id, Demand::Connection).await.is_err() {
         return link.part().await;
     }
     // The private id begins with the public one, so that a client that comes back keeps both.
     let id = random::hex(20);
     let private = format!("{id}.{}", random::hex(32));
-    let session = Session::new(Identity { id, private }, server.clock.now());
+    let session = Session::new(Identity { id, private }, shown, server.clock.now());
     let connection = Connection {
         socket: SocketId::from_random(random::bits()),
         entry,

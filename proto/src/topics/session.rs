@@ -7,14 +7,14 @@
 //! which the stock client calls `recovered`.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use crate::app::App;
+use crate::authorization::Shown;
 use crate::channel::{Reply, Role};
 use crate::cursor::Cursor;
-use crate::door::{self, Close, Counted, Request, Signal};
+use crate::door::{self, Close, Counted, Proof, Request, Signal};
 use crate::intake::Intake;
 use crate::name::ChannelName;
 use crate::plain::code;
@@ -24,7 +24,7 @@ use crate::visitor::Visitor;
 
 use crate::socketio::{Action, Arguments, Input, Sockets, Terms};
 
-use super::asked::{self, Asked, Message};
+use super::asked::{self, Asked, Auth, Message};
 use super::coming_back::ComingBack;
 
 /// The one namespace.
@@ -49,6 +49,8 @@ pub struct Identity {
 pub struct Session {
     sockets: Sockets,
     pub(super) identity: Identity,
+    /// What the connection's first request showed.
+    shown: Arc<Shown>,
     pub(super) visitor: Visitor,
     messages: Intake,
     pub(super) channels: BTreeSet<ChannelName>,
@@ -61,21 +63,14 @@ pub struct Session {
     gone_by: Option<Moment>,
 }
 
-/// What a client says of itself.
-#[derive(Debug, Default, Deserialize)]
-struct Auth {
-    token: Option<String>,
-    pid: Option<String>,
-    offset: Option<String>,
-}
-
 impl Session {
     /// The session of a connection that has said nothing yet.
     #[must_use]
-    pub fn new(identity: Identity, now: Now) -> Self {
+    pub fn new(identity: Identity, shown: Shown, now: Now) -> Self {
         Self {
             sockets: Sockets::new(Terms::default(), now),
             identity,
+            shown: Arc::new(shown),
             visitor: Visitor::anyone(),
             messages: Intake::default(),
             channels: BTreeSet::new(),
@@ -156,9 +151,13 @@ impl Session {
             actions.push(door::Action::Count(Counted::RateLimited("messages_per_second")));
             return self.reject(&refusal.to_string(), now, actions);
         }
-        let auth: Auth = serde_json::from_str(auth).unwrap_or_default();
-        let Some(token) = auth.token else {
-            return self.reject("a token is missing (`auth: { token }`)", now, actions);
+        let auth = Auth::parse(auth);
+        let proof = match (auth.token, &app.authorization) {
+            (Some(token), _) => Proof::Token(token),
+            (None, Some(_)) => Proof::Request(Arc::clone(&self.shown)),
+            (None, None) => {
+                return self.reject("a token is missing (`auth: { token }`)", now, actions);
+            }
         };
         let cursor = auth.offset.as_deref().and_then(|offset| Cursor::parse(offset).ok());
         self.coming_back = auth.pid.zip(cursor).map(|(private, cursor)| ComingBack {
@@ -166,7 +165,7 @@ impl Session {
             cursor,
             waiting: BTreeSet::new(),
         });
-        actions.push(door::Action::Verify(token));
+        actions.push(door::Action::Verify(proof));
     }
 
     fn reject(&mut self, why: &str, now: Now, actions: &mut Vec<door::Action>) {
