@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use proto::channel::{Delivery, Joined, Reply};
 use proto::cluster::slot::{SLOTS, Slot};
 use proto::cursor::Cursor;
-use proto::door::Close;
+use proto::door::{Close, Seat};
 use proto::wire::Wire;
 use proto::{ChannelKey, RelayId, SocketId};
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +42,8 @@ pub enum ToShard {
         outbox: Arc<Outbox>,
         /// How its frames are encoded.
         wire: Wire,
+        /// Of a further socket of a connection, which of them it is.
+        namespace: Option<Arc<str>>,
     },
     /// A connection goes on from somewhere, before it joins anything.
     GoesOn {
@@ -153,7 +155,15 @@ impl Relay {
 
     /// Tells of a new connection. Returns once its deliveries have somewhere to go.
     pub async fn attach(&self, socket: SocketId, outbox: Arc<Outbox>, wire: Wire) {
-        self.tell(self.shard_of(socket), ToShard::Attach { socket, outbox, wire }).await;
+        let attach = ToShard::Attach { socket, outbox, wire, namespace: None };
+        self.tell(self.shard_of(socket), attach).await;
+    }
+
+    /// As [`Relay::attach`], for a further socket of a connection that has this outbox.
+    pub async fn attach_further(&self, seat: Seat, outbox: Arc<Outbox>) {
+        let Seat { socket, namespace, wire } = seat;
+        let attach = ToShard::Attach { socket, outbox, wire, namespace: Some(namespace) };
+        self.tell(self.shard_of(socket), attach).await;
     }
 
     /// Tells how far a new connection had come in the channels that it is about to join: then every

@@ -12,6 +12,7 @@ use crate::permission::Roles;
 use crate::refusal::Refusal;
 use crate::token::Key;
 use crate::token::jwks::JwksSource;
+use crate::topics::Namespaces;
 
 pub mod digest;
 
@@ -87,6 +88,8 @@ pub struct App {
     pub jwks: Vec<JwksSource>,
     /// What the roles of tokens stand for.
     pub roles: Roles,
+    /// The namespaces of Socket.IO.
+    pub namespaces: Namespaces,
     /// Where the app is asked about visitors who show no token.
     pub authorization: Option<Authorization>,
 }
@@ -112,6 +115,7 @@ impl App {
             jwt_keys: Vec::new(),
             jwks: Vec::new(),
             roles: Roles::default(),
+            namespaces: Namespaces::default(),
             authorization: None,
         }
     }

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::authorization::Shown;
 use crate::channel::{Reply, Role};
 use crate::event::{Event, Priority};
-use crate::name::{ChannelName, UserId};
+use crate::name::{ChannelName, SocketId, UserId};
 use crate::plain;
 use crate::position::Position;
 use crate::pusher::Session;
@@ -109,6 +109,23 @@ pub enum Action {
     Ping,
     /// Find out who the client is: [`Input::Verified`] says what came of it.
     Verify(Proof),
+    /// As [`Action::Verify`], for a further socket of the connection. If it lets the client in, the
+    /// socket is a subscriber of its own from then on.
+    Open {
+        /// The socket.
+        seat: Seat,
+        /// What the client shows.
+        proof: Proof,
+    },
+    /// This, for a further socket of the connection.
+    For {
+        /// Which.
+        socket: SocketId,
+        /// What.
+        action: Box<Self>,
+    },
+    /// A further socket of the connection is gone.
+    Leave(SocketId),
     /// Ask something of a channel.
     Ask {
         /// The channel.
@@ -129,6 +146,18 @@ pub enum Proof {
     Token(String),
     /// Nothing but its request, which the app is asked about.
     Request(Arc<Shown>),
+}
+
+/// A further socket of a connection: to channels it is a subscriber of its own, and what they send it
+/// goes the connection's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// Its id.
+    pub socket: SocketId,
+    /// Which of the connection's sockets it is.
+    pub namespace: Arc<str>,
+    /// How deliveries to it are encoded.
+    pub wire: Wire,
 }
 
 /// What a session turns down by itself.
@@ -211,7 +240,20 @@ impl Door {
             Self::Pusher(session) => session.apply(input, app, now, actions),
             Self::Plain(session) => session.apply(input, app, now, actions),
             Self::Sse(session) => session.apply(input, app, now, actions),
-            Self::SocketIo(session) => session.apply(input, app, now, actions),
+            Self::SocketIo(session) => session.apply((None, input), app, now, actions),
+        }
+    }
+
+    /// As [`Door::apply`], for what happened to a further socket of the connection.
+    pub fn apply_for(
+        &mut self,
+        (socket, input): (SocketId, Input<'_>),
+        app: &App,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Self::SocketIo(session) = self {
+            session.apply((Some(socket), input), app, now, actions);
         }
     }
 

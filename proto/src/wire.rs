@@ -1,6 +1,8 @@
 //! Wire formats: a delivery is encoded once for all connections of a relay that share one, and so is
 //! everything else that a door's connection is sent.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::channel::Delivery;
@@ -82,9 +84,10 @@ impl Wire {
         matches!(self, Self::Sse | Self::Poll | Self::SocketIo)
     }
 
-    /// What was encoded for all, as a connection gets it that has come so far.
+    /// What was encoded for all, as a connection gets it that has come so far, or a further socket of
+    /// it in a namespace.
     #[must_use]
-    pub fn placed(self, encoded: Bytes, cursor: &Cursor) -> Bytes {
+    pub fn placed(self, encoded: Bytes, cursor: &Cursor, namespace: Option<&str>) -> Bytes {
         match self {
             Self::Pusher | Self::Plain => encoded,
             Self::Sse => [format!("id: {cursor}\n").as_bytes(), &encoded].concat().into(),
@@ -94,7 +97,8 @@ impl Wire {
             }
             Self::SocketIo => {
                 let place = format!(",{}]", quoted(&cursor.to_string()));
-                text_frame_of(&[&encoded, place.as_bytes()])
+                let beginning = socketio_event(namespace);
+                text_frame_of(&[beginning.as_bytes(), &encoded, place.as_bytes()])
             }
         }
     }
@@ -158,6 +162,15 @@ impl Wire {
             Self::SocketIo => close_frame(1000, ""),
             Self::Sse | Self::Poll => Bytes::new(),
         }
+    }
+}
+
+/// What an event begins with: a message to Engine.IO, an event to Socket.IO, and its namespace unless
+/// that is the main one.
+fn socketio_event(namespace: Option<&str>) -> Cow<'static, str> {
+    match namespace {
+        None | Some(topics::MAIN) => Cow::Borrowed("42"),
+        Some(namespace) => Cow::Owned(format!("42{namespace},")),
     }
 }
 

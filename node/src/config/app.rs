@@ -6,6 +6,7 @@ use proto::app::{Limits, Secret, Webhook};
 use proto::http::webhook::Kind;
 use proto::origin::OriginPattern;
 use proto::permission::Roles;
+use proto::topics::Namespaces;
 use proto::{App, AppId};
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,9 @@ pub struct AppSection {
     /// Roles of tokens that differ from the defaults.
     #[serde(default)]
     pub roles: Roles,
+    /// Namespaces of Socket.IO beside `/`, or what that is.
+    #[serde(default)]
+    pub namespaces: Namespaces,
     /// Where the app is asked about visitors who show no token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorization: Option<AuthorizationSection>,
@@ -126,6 +130,7 @@ impl AppSection {
             webhooks: Vec::new(),
             jwt_keys: Vec::new(),
             roles: Roles::default(),
+            namespaces: Namespaces::default(),
             authorization: None,
         }
     }
@@ -180,6 +185,7 @@ impl AppSection {
             jwt_keys,
             jwks,
             roles: self.roles.clone(),
+            namespaces: self.namespaces.clone(),
         })
     }
 

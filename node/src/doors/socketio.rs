@@ -43,10 +43,8 @@ async fn converse(server: Arc<Server>, entry: Arc<AppEntry>, shown: Shown, mut l
     if server.quotas.admit(&entry.app.id, Demand::Connection).await.is_err() {
         return link.part().await;
     }
-    // The private id begins with the public one, so that a client that comes back keeps both.
-    let id = random::hex(20);
-    let private = format!("{id}.{}", random::hex(32));
-    let session = Session::new(Identity { id, private }, shown, server.clock.now());
+    let identity = Identity { id: random::hex(20), secret: random::hex(32) };
+    let session = Session::new(identity, shown, &entry.app, server.clock.now());
     let connection = Connection {
         socket: SocketId::from_random(random::bits()),
         entry,

@@ -109,8 +109,8 @@ impl Shard {
 
     fn handle(&mut self, message: ToShard) {
         match message {
-            ToShard::Attach { socket, outbox, wire } => {
-                self.connections.insert(socket, Connection::new(outbox, wire));
+            ToShard::Attach { socket, outbox, wire, namespace } => {
+                self.connections.insert(socket, Connection::new(socket, outbox, wire, namespace));
             }
             ToShard::GoesOn { socket, cursor } => {
                 if let Some(connection) = self.connections.get_mut(&socket) {

@@ -44,6 +44,7 @@ fn describe(app: &App) -> String {
         jwt_keys,
         jwks,
         roles,
+        namespaces,
         authorization,
     } = app;
     json!({
@@ -63,6 +64,7 @@ fn describe(app: &App) -> String {
         "jwt_keys": sorted(jwt_keys.iter().map(Key::describe)),
         "jwks": sorted(jwks.iter().map(describe_jwks)),
         "roles": roles,
+        "namespaces": namespaces,
         "authorization": authorization.as_ref().map(describe_authorization),
     })
     .to_string()
@@ -166,13 +168,13 @@ mod tests {
         one.webhooks[0].headers.reverse();
         assert_eq!(of_apps([&one, &other]), digest);
         // Golden: nodes of different builds must agree.
-        assert_eq!(format!("{digest:016x}"), "fedb4ce738beea2d");
+        assert_eq!(format!("{digest:016x}"), "b103b7f27f7bfd19");
     }
 
     #[test]
     fn whatever_else_differs_counts() {
         type Change = fn(&mut App);
-        let changes: [Change; 16] = [
+        let changes: [Change; 17] = [
             |app| app.key = "other".into(),
             |app| app.aliases = vec![AppId::parse("9").unwrap()],
             |app| app.secrets = vec![Secret::new("new"), Secret::new("secret")],
@@ -189,6 +191,7 @@ mod tests {
                 app.jwt_keys[0].kid = Some("1".into());
             },
             |app| app.jwks = vec![jwks()],
+            |app| app.namespaces = serde_json::from_str(r#"{"/a":"topics"}"#).unwrap(),
             |app| app.authorization = Some(authorization(3)),
             |app| app.authorization = Some(authorization(4)),
             |app| app.roles = serde_json::from_str(r#"{"user":[]}"#).unwrap(),

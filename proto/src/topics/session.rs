@@ -1,82 +1,78 @@
-//! One connection through the Socket.IO door, as a machine: the namespace `/`, with the events
-//! `subscribe`, `unsubscribe`, `publish` and `heartbeat` from the client.
+//! One connection through the Socket.IO door, as a machine: a socket for each namespace to which its
+//! client has connected, each with a user, channels and a place of its own.
 //!
-//! A client that comes back says the private id that it was given and the last argument of the last
-//! event that it had, which is its place in all its channels. From these any node lets it go on: the
-//! owners of the channels give it what it missed, and if they all can, it is told the same ids again,
-//! which the stock client calls `recovered`.
+//! The socket of `/` is the connection itself to the channels. Each further one is a subscriber of its
+//! own, which shares the connection's way to the client: a [`Seat`].
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::app::App;
 use crate::authorization::Shown;
-use crate::channel::{Reply, Role};
-use crate::cursor::Cursor;
-use crate::door::{self, Close, Counted, Proof, Request, Signal};
+use crate::door::{self, Close, Counted, Request, Seat, Signal};
 use crate::intake::Intake;
-use crate::name::ChannelName;
-use crate::plain::code;
+use crate::name::SocketId;
 use crate::refusal::Refusal;
+use crate::socketio::{Action, Input, Sockets, Terms};
 use crate::time::{Moment, Now};
-use crate::visitor::Visitor;
+use crate::wire::Wire;
 
-use crate::socketio::{Action, Arguments, Input, Sockets, Terms};
+use super::namespaces::{MAIN, Profile};
+use super::socket::Socket;
+use super::voice::Voice;
 
-use super::asked::{self, Asked, Auth, Message};
-use super::coming_back::ComingBack;
-
-/// The one namespace.
-pub(super) const ROOT: &str = "/";
 /// How long a machine without a deadline sleeps.
 const NEVER: Moment = Moment::from_micros(u64::MAX);
-
 /// How long a client has to close the connection when it was told to go.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// The ids of a socket: others may know the first, and nobody can guess the second.
+/// Who a socket is: others may know its id, and nobody can guess its secret. What a client says to come
+/// back is both, and whose they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The id.
+    /// The id, which has no dot in it.
     pub id: String,
-    /// What the client says to come back.
-    pub private: String,
+    /// The secret, 128 random bits or more.
+    pub secret: String,
 }
 
 /// The state of one connection.
 #[derive(Debug)]
 pub struct Session {
     sockets: Sockets,
-    pub(super) identity: Identity,
+    identity: Identity,
     /// What the connection's first request showed.
     shown: Arc<Shown>,
-    pub(super) visitor: Visitor,
     messages: Intake,
-    pub(super) channels: BTreeSet<ChannelName>,
-    /// Requests that the client waits for, in their order.
-    asked: VecDeque<Asked>,
-    /// What a client that comes back is waiting for.
-    pub(super) coming_back: Option<ComingBack>,
-    expires_at: Option<Moment>,
+    members: BTreeMap<Arc<str>, Member>,
+    /// Further sockets so far.
+    seats: u64,
     /// When a client that was told to go has to have gone.
     gone_by: Option<Moment>,
+}
+
+/// A socket, and what it is to the relay if it is not the connection itself.
+#[derive(Debug)]
+struct Member {
+    seat: Option<Seat>,
+    socket: Socket,
 }
 
 impl Session {
     /// The session of a connection that has said nothing yet.
     #[must_use]
-    pub fn new(identity: Identity, shown: Shown, now: Now) -> Self {
+    pub fn new(identity: Identity, shown: Shown, app: &App, now: Now) -> Self {
+        let terms = Terms { namespaces: app.namespaces.names(), ..Terms::default() };
         Self {
-            sockets: Sockets::new(Terms::default(), now),
+            sockets: Sockets::new(terms, now),
             identity,
             shown: Arc::new(shown),
-            visitor: Visitor::anyone(),
             messages: Intake::default(),
-            channels: BTreeSet::new(),
-            asked: VecDeque::new(),
-            coming_back: None,
-            expires_at: None,
+            members: BTreeMap::new(),
+            seats: 0,
             gone_by: None,
         }
     }
@@ -84,14 +80,16 @@ impl Session {
     /// When [`door::Input::Timer`] is to be applied next.
     #[must_use]
     pub fn deadline(&self) -> Moment {
-        let deadlines = [self.sockets.deadline(), self.expires_at, self.gone_by];
-        deadlines.into_iter().flatten().min().unwrap_or(NEVER)
+        let expire = self.members.values().filter_map(|member| member.socket.expires_at());
+        let deadlines = [self.sockets.deadline(), self.gone_by].into_iter().flatten();
+        deadlines.chain(expire).min().unwrap_or(NEVER)
     }
 
-    /// Tells the session what happened: see [`Door::apply`](crate::door::Door::apply).
+    /// Tells the session what happened: see [`Door::apply`](crate::door::Door::apply). `to` is the
+    /// further socket that it happened to, if it was one.
     pub fn apply(
         &mut self,
-        input: door::Input<'_>,
+        (to, input): (Option<SocketId>, door::Input<'_>),
         app: &App,
         now: Now,
         actions: &mut Vec<door::Action>,
@@ -99,17 +97,25 @@ impl Session {
         match input {
             door::Input::Text(text) => self.hear(Input::Text(text), app, now, actions),
             door::Input::Binary(bytes) => self.hear(Input::Binary(bytes), app, now, actions),
-            door::Input::Verified(verdict) => self.verified(verdict, app, now, actions),
-            door::Input::Answered { channel, request, reply } => {
-                self.answered((&channel, &request), Ok(&reply), now, actions);
-            }
-            door::Input::Refused { channel, request, refusal } => {
-                self.answered((&channel, &request), Err(&refusal), now, actions);
-            }
-            door::Input::Signal(signal) => self.signal(signal, now, actions),
+            door::Input::Signal(Signal::Close(_)) => actions.push(door::Action::Close(normal())),
             door::Input::Timer => self.timer(app, now, actions),
             // The transport greets, and has its own signs of life.
             door::Input::Opened | door::Input::Alive { .. } => {}
+            door::Input::Verified(_)
+            | door::Input::Answered { .. }
+            | door::Input::Refused { .. }
+            | door::Input::Signal(_) => {
+                let is_it = |(_, member): &(&Arc<str>, &Member)| {
+                    member.seat.as_ref().map(|seat| seat.socket) == to
+                };
+                // One that has gone is told nothing.
+                if let Some((namespace, _)) = self.members.iter().find(is_it) {
+                    let namespace = Arc::clone(namespace);
+                    let tell =
+                        |socket: &mut Socket, voice: &mut Voice<'_>| socket.apply(input, voice);
+                    self.with(&namespace, tell, (app, now), actions);
+                }
+            }
         }
     }
 
@@ -120,14 +126,23 @@ impl Session {
         for action in wanted {
             match action {
                 Action::Send(text) => actions.push(door::Action::Send(text)),
-                Action::Asked { auth, .. } => self.connect(&auth, (app, now), actions),
-                Action::Event { name, arguments, ack, .. } => {
-                    self.event((&name, ack), &arguments.json, (app, now), actions);
+                Action::Asked { namespace, auth } => {
+                    let admitted = self.admit(app, now, actions);
+                    self.begin(&namespace, app);
+                    let connect = |socket: &mut Socket, voice: &mut Voice<'_>| match admitted {
+                        Ok(()) => socket.connect(&auth, voice),
+                        Err(refusal) => voice.reject(&format!("Authentication failed: {refusal}")),
+                    };
+                    self.with(&namespace, connect, (app, now), actions);
                 }
-                Action::Left { .. } => {
-                    self.coming_back = None;
-                    self.leave(actions);
+                Action::Event { namespace, name, arguments, ack } => {
+                    let admitted = self.admit(app, now, actions);
+                    let event = |socket: &mut Socket, voice: &mut Voice<'_>| {
+                        socket.event((&name, ack), &arguments.json, admitted, voice);
+                    };
+                    self.with(&namespace, event, (app, now), actions);
                 }
+                Action::Left { namespace } => self.end(&namespace, actions),
                 Action::Close(_) => actions.push(door::Action::Close(normal())),
                 // Nothing that is sent here has bytes, and nothing is to be acknowledged.
                 Action::SendBinary(_) | Action::Acked { .. } => {}
@@ -135,260 +150,99 @@ impl Session {
         }
     }
 
-    /// As [`Session::hear`], for what needs no answer of the sockets but what they send.
-    pub(super) fn say(&mut self, input: Input<'_>, now: Now, actions: &mut Vec<door::Action>) {
-        let mut wanted = Vec::new();
-        self.sockets.apply(input, now, &mut wanted);
-        actions.extend(wanted.into_iter().filter_map(|action| match action {
-            Action::Send(text) => Some(door::Action::Send(text)),
-            _ => None,
-        }));
-    }
-
-    /// Each has a token to check, so there may not be more of them than of other messages.
-    fn connect(&mut self, auth: &str, (app, now): (&App, Now), actions: &mut Vec<door::Action>) {
-        if let Err(refusal) = self.messages.admit(&app.limits, now.moment) {
-            actions.push(door::Action::Count(Counted::RateLimited("messages_per_second")));
-            return self.reject(&refusal.to_string(), now, actions);
-        }
-        let auth = Auth::parse(auth);
-        let proof = match (auth.token, &app.authorization) {
-            (Some(token), _) => Proof::Token(token),
-            (None, Some(_)) => Proof::Request(Arc::clone(&self.shown)),
-            (None, None) => {
-                return self.reject("a token is missing (`auth: { token }`)", now, actions);
-            }
-        };
-        let cursor = auth.offset.as_deref().and_then(|offset| Cursor::parse(offset).ok());
-        self.coming_back = auth.pid.zip(cursor).map(|(private, cursor)| ComingBack {
-            private,
-            cursor,
-            waiting: BTreeSet::new(),
-        });
-        actions.push(door::Action::Verify(proof));
-    }
-
-    fn reject(&mut self, why: &str, now: Now, actions: &mut Vec<door::Action>) {
-        let message = format!("Authentication failed: {why}");
-        self.say(Input::Reject { namespace: ROOT, message: &message }, now, actions);
-    }
-
-    fn verified(
+    /// What each costs is paid by the connection, whatever the namespace. To connect is a message, too:
+    /// there is a token to check.
+    fn admit(
         &mut self,
-        verdict: Result<Visitor, String>,
         app: &App,
         now: Now,
         actions: &mut Vec<door::Action>,
-    ) {
-        self.visitor = match verdict {
-            Ok(visitor) => visitor,
-            Err(why) => return self.reject(&why, now, actions),
+    ) -> Result<(), Refusal> {
+        self.messages.admit(&app.limits, now.moment).inspect_err(|_| {
+            actions.push(door::Action::Count(Counted::RateLimited("messages_per_second")));
+        })
+    }
+
+    /// A client asks for a namespace that is one.
+    fn begin(&mut self, namespace: &Arc<str>, app: &App) {
+        self.gone_by = None;
+        let profile = app.namespaces.profile(namespace).unwrap_or_default();
+        let is_connection = **namespace == *MAIN && profile == Profile::Topics;
+        let seat = (!is_connection).then(|| self.seat(namespace));
+        let identity = match &seat {
+            None => self.identity.clone(),
+            Some(_) => Identity {
+                id: format!("{}-{}", self.identity.id, self.seats),
+                secret: self.identity.secret.clone(),
+            },
         };
-        self.expires_at = self.visitor.expires_at(now);
-        if let Some(user) = self.visitor.user() {
-            let request = Request::Join { role: Role::SignedIn, since: None };
-            actions.push(door::Action::Ask { channel: ChannelName::of_user(user), request });
-        }
-        let owner = self.owner();
-        match self.coming_back.take().filter(|who| who.private.ends_with(&owner)) {
-            Some(coming_back) => self.go_on(coming_back, app, now, actions),
-            None => self.accept(None, now, actions),
-        }
+        let socket = Socket::new(identity, Arc::clone(&self.shown));
+        self.members.insert(Arc::clone(namespace), Member { seat, socket });
     }
 
-    pub(super) fn emit(
+    /// A further socket to the relay, whose id nobody else has: it is as random as the secret, and says
+    /// nothing of it.
+    fn seat(&mut self, namespace: &Arc<str>) -> Seat {
+        self.seats += 1;
+        let digest = Sha256::new()
+            .chain_update(&self.identity.secret)
+            .chain_update(self.seats.to_be_bytes())
+            .finalize();
+        let bits = digest.iter().take(16).fold(0, |bits, byte| bits << 8 | u128::from(*byte));
+        let socket = SocketId::from_random(bits);
+        Seat { socket, namespace: Arc::clone(namespace), wire: Wire::SocketIo }
+    }
+
+    /// Lets something happen to the socket of a namespace.
+    fn with(
         &mut self,
-        name: &str,
-        data: &str,
-        now: Now,
-        actions: &mut Vec<door::Action>,
-    ) {
-        let arguments = Arguments::of(format!("[{data}]"));
-        self.say(Input::Emit { namespace: ROOT, name, arguments }, now, actions);
-    }
-
-    /// The client is in no channel any more.
-    pub(super) fn leave(&mut self, actions: &mut Vec<door::Action>) {
-        let channels = std::mem::take(&mut self.channels).into_iter();
-        actions.extend(
-            channels.map(|channel| door::Action::Ask { channel, request: Request::Unsubscribe }),
-        );
-        self.asked.clear();
-    }
-
-    fn event(
-        &mut self,
-        (name, ack): (&str, Option<u64>),
-        arguments: &str,
+        namespace: &Arc<str>,
+        happens: impl FnOnce(&mut Socket, &mut Voice<'_>),
         (app, now): (&App, Now),
         actions: &mut Vec<door::Action>,
     ) {
-        let message = match self.messages.admit(&app.limits, now.moment) {
-            Ok(()) => Message::parse(arguments),
-            Err(refusal) => {
-                actions.push(door::Action::Count(Counted::RateLimited("messages_per_second")));
-                Err(refusal)
+        let Some(Member { seat, socket }) = self.members.get_mut(namespace) else { return };
+        let sockets = &mut self.sockets;
+        let seat = seat.as_ref();
+        let mut voice = Voice { sockets, namespace, seat, app, now, actions, is_over: false };
+        happens(socket, &mut voice);
+        if voice.is_over {
+            self.end(namespace, actions);
+            if self.members.is_empty() && self.sockets.deadline().is_none() {
+                // Were the connection closed here at once, the client would notice that first.
+                self.gone_by = Some(now.moment + FAREWELL);
             }
-        };
-        let message = match message {
-            Ok(message) => message,
-            Err(refusal) => {
-                let asked = Asked::new(name, None, ack);
-                return self.answer(&asked, Err(&refusal), now, actions);
-            }
-        };
-        if name == "heartbeat" {
-            let data = format!(r#"{{"timestamp":{}}}"#, message.timestamp());
-            return self.emit("heartbeat_ack", &data, now, actions);
-        }
-        let asked = Asked::new(name, Some(&message), ack);
-        match self.request(name, &message, app) {
-            Ok((channel, request)) => {
-                self.asked.push_back(Asked { channel: Some(channel.clone()), ..asked });
-                actions.push(door::Action::Ask { channel, request });
-            }
-            Err(refusal) => self.answer(&asked, Err(&refusal), now, actions),
         }
     }
 
-    fn request(
-        &mut self,
-        name: &str,
-        message: &Message,
-        app: &App,
-    ) -> Result<(ChannelName, Request), Refusal> {
-        match name {
-            "subscribe" => {
-                let (channel, role) = self.visitor.subscribe(app, message.topic()?)?;
-                let limit = app.limits.channels_per_connection;
-                if self.channels.len() >= limit && !self.channels.contains(&channel) {
-                    let what = "channels of a connection";
-                    let setting = "channels_per_connection";
-                    return Err(Refusal::TooMany { what, limit, setting });
-                }
-                self.channels.insert(channel.clone());
-                Ok((channel, Request::Join { role, since: None }))
+    /// There is no socket in a namespace any more.
+    fn end(&mut self, namespace: &Arc<str>, actions: &mut Vec<door::Action>) {
+        match self.members.remove(namespace) {
+            Some(Member { seat: Some(seat), .. }) => actions.push(door::Action::Leave(seat.socket)),
+            Some(Member { seat: None, mut socket }) => {
+                let leave = |channel| door::Action::Ask { channel, request: Request::Unsubscribe };
+                actions.extend(socket.leave().map(leave));
             }
-            "unsubscribe" => {
-                let channel = self.channels.take(message.topic()?);
-                let channel =
-                    channel.ok_or(Refusal::Rule("you are not subscribed to this topic"))?;
-                Ok((channel, Request::Unsubscribe))
-            }
-            "publish" => {
-                let channel = self.visitor.publish(app, message.topic()?)?;
-                Ok((channel, Request::Post(message.post(&self.visitor, app)?)))
-            }
-            _ => Err(Refusal::Rule("the events are subscribe, unsubscribe, publish and heartbeat")),
+            None => {}
         }
-    }
-
-    fn answered(
-        &mut self,
-        (channel, request): (&ChannelName, &Request),
-        answer: Result<&Reply, &Refusal>,
-        now: Now,
-        actions: &mut Vec<door::Action>,
-    ) {
-        let is_join = matches!(request, Request::Join { role: Role::Subscriber(_), .. });
-        match (request, answer) {
-            // The relay says more of it, with the channel's word.
-            (Request::Join { .. }, Ok(_)) => return,
-            (Request::Join { .. }, Err(_)) if is_join => {
-                self.channels.remove(channel);
-                self.came_back(channel, false, now, actions);
-            }
-            // Without it the connection could not be ended, or would hear what it does not want.
-            (Request::Join { .. } | Request::Unsubscribe, Err(_)) => {
-                return actions.push(door::Action::Close(normal()));
-            }
-            _ => {}
-        }
-        let name = match request {
-            Request::Join { .. } => "subscribe",
-            Request::Unsubscribe => "unsubscribe",
-            _ => "publish",
-        };
-        if let Some(asked) = self.take_asked(channel, name) {
-            let answer = answer.map(|reply| match reply {
-                Reply::Published(published) => {
-                    format!(r#","deliveredTo":{}"#, published.subscribers)
-                }
-                _ => String::new(),
-            });
-            self.answer(&asked, answer, now, actions);
-        }
-    }
-
-    /// The first request of this kind to a channel: they are answered in their order.
-    fn take_asked(&mut self, channel: &ChannelName, name: &str) -> Option<Asked> {
-        let is_it = |asked: &Asked| asked.channel.as_ref() == Some(channel) && asked.name == name;
-        let index = self.asked.iter().position(is_it)?;
-        self.asked.remove(index)
-    }
-
-    /// Answers a request, in the two ways in which clients wait: by its acknowledgement, and by the
-    /// event `ack`.
-    fn answer(
-        &mut self,
-        asked: &Asked,
-        answer: Result<String, &Refusal>,
-        now: Now,
-        actions: &mut Vec<door::Action>,
-    ) {
-        let refusal = answer.as_ref().err().copied();
-        let (status, more) = asked::status(answer);
-        if let Some(id) = asked.ack {
-            let arguments = Arguments::of(format!("[{{{status}{more}}}]"));
-            self.say(Input::Ack { namespace: ROOT, id, arguments }, now, actions);
-        }
-        if let Some(event) = asked.event(&status, &more) {
-            self.emit("ack", &event, now, actions);
-        }
-        if let (None, None, Some(refusal)) = (asked.ack, &asked.id, refusal) {
-            let data = format!(r#"{{"code":"{}"{more}}}"#, code::word(refusal));
-            self.emit("error", &data, now, actions);
-        }
-    }
-
-    fn signal(&mut self, signal: Signal, now: Now, actions: &mut Vec<door::Action>) {
-        match signal {
-            Signal::Welcomed { channel, subscribers, is_whole } => {
-                if let Some(is_whole) = is_whole {
-                    return self.came_back(&channel, is_whole, now, actions);
-                }
-                if let Some(asked) = self.take_asked(&channel, "subscribe") {
-                    let count = format!(r#","subscriberCount":{subscribers}"#);
-                    self.answer(&asked, Ok(count), now, actions);
-                }
-            }
-            Signal::Terminated => self.disconnect(now, actions),
-            Signal::Close(_) => actions.push(door::Action::Close(normal())),
-            Signal::Watched { .. } => {}
-        }
-    }
-
-    /// Ends the client's socket: the stock client says `io server disconnect`, does not come back by
-    /// itself, and closes the connection. If that were closed here at once it would notice that first.
-    fn disconnect(&mut self, now: Now, actions: &mut Vec<door::Action>) {
-        self.say(Input::Disconnect { namespace: ROOT }, now, actions);
-        self.leave(actions);
-        self.expires_at = None;
-        self.gone_by = Some(now.moment + FAREWELL);
     }
 
     fn timer(&mut self, app: &App, now: Now, actions: &mut Vec<door::Action>) {
         if self.gone_by.is_some_and(|gone_by| now.moment >= gone_by) {
             return actions.push(door::Action::Close(normal()));
         }
-        if self.expires_at.is_some_and(|expires| now.moment >= expires) {
-            return self.disconnect(now, actions);
+        let is_over =
+            |member: &Member| member.socket.expires_at().is_some_and(|at| now.moment >= at);
+        let over = self.members.iter().filter(|(_, member)| is_over(member));
+        let over: Vec<Arc<str>> = over.map(|(namespace, _)| Arc::clone(namespace)).collect();
+        for namespace in over {
+            self.with(&namespace, |_, voice| voice.disconnect(), (app, now), actions);
         }
         self.hear(Input::Timer, app, now, actions);
     }
 }
 
 /// Engine.IO ends a session without a reason.
-const fn normal() -> Close {
+pub(super) const fn normal() -> Close {
     Close { code: 1000, reason: std::borrow::Cow::Borrowed("") }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proto::cursor::Cursor;
 use proto::door::{Close, Signal};
 use proto::wire::Wire;
-use proto::{ChannelKey, ChannelName, Position};
+use proto::{ChannelKey, ChannelName, Position, SocketId};
 
 use crate::outbox::{Full, Outbox};
 
@@ -20,16 +20,29 @@ pub(super) struct Connection {
     pub(super) is_closing: bool,
     /// How far it has come in all its channels, where its wire says that.
     cursor: Option<Box<Cursor>>,
+    /// Its id and its namespace, if it is a further socket of a connection.
+    further: Option<(SocketId, Arc<str>)>,
 }
 
 impl Connection {
-    pub(super) fn new(outbox: Arc<Outbox>, wire: Wire) -> Self {
+    pub(super) fn new(
+        socket: SocketId,
+        outbox: Arc<Outbox>,
+        wire: Wire,
+        namespace: Option<Arc<str>>,
+    ) -> Self {
         let cursor = wire.has_place().then(Box::default);
-        Self { outbox, wire, channels: HashSet::new(), is_closing: false, cursor }
+        let further = namespace.map(|namespace| (socket, namespace));
+        Self { outbox, wire, channels: HashSet::new(), is_closing: false, cursor, further }
+    }
+
+    /// Gives news to its session.
+    pub(super) fn signal(&self, signal: Signal) {
+        self.outbox.signal((self.further.as_ref().map(|(socket, _)| *socket), signal));
     }
 
     pub(super) fn close(&mut self, close: Close) {
-        self.outbox.signal(Signal::Close(close));
+        self.signal(Signal::Close(close));
         self.is_closing = true;
     }
 
@@ -65,9 +78,13 @@ impl Connection {
     /// A frame as this connection gets it: with its place, where its wire says it.
     pub(super) fn placed(&self, frame: Bytes) -> Bytes {
         match &self.cursor {
-            Some(cursor) => self.wire.placed(frame, cursor),
+            Some(cursor) => self.wire.placed(frame, cursor, self.namespace()),
             None => frame,
         }
+    }
+
+    fn namespace(&self) -> Option<&str> {
+        self.further.as_ref().map(|(_, namespace)| &**namespace)
     }
 
     /// Gives it a frame, which leaves with the next flush.

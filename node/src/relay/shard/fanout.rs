@@ -11,9 +11,9 @@ use proto::relay::Changes;
 use proto::wire::Wire;
 use proto::{ChannelKey, Offset, SocketId};
 
-use crate::outbox::{Full, Outbox};
+use crate::outbox::Full;
 
-use super::{Shard, Sink};
+use super::{Connection, Shard, Sink};
 
 impl Shard {
     pub(super) fn tell_subscribers(
@@ -88,22 +88,21 @@ impl Shard {
         let Some(user) = key.channel.user().filter(|_| is_news) else {
             return;
         };
-        for outbox in self.in_role(key, &Role::Watcher) {
+        for connection in self.in_role(key, &Role::Watcher) {
             let user = user.clone();
-            outbox.signal(Signal::Watched { user, is_online });
+            connection.signal(Signal::Watched { user, is_online });
         }
     }
 
     pub(super) fn terminate(&self, key: &ChannelKey) {
-        for outbox in self.in_role(key, &Role::SignedIn) {
-            outbox.signal(Signal::Terminated);
+        for connection in self.in_role(key, &Role::SignedIn) {
+            connection.signal(Signal::Terminated);
         }
     }
 
-    fn in_role(&self, key: &ChannelKey, role: &Role) -> Vec<&Outbox> {
+    fn in_role(&self, key: &ChannelKey, role: &Role) -> Vec<&Connection> {
         let local = self.channels[Slot::of(key).index()].get(key);
         let sockets = local.map(|local| local.in_role(role)).unwrap_or_default();
-        let connections = sockets.iter().filter_map(|socket| self.connections.get(socket));
-        connections.map(|connection| &*connection.outbox).collect()
+        sockets.iter().filter_map(|socket| self.connections.get(socket)).collect()
     }
 }

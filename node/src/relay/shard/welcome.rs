@@ -47,7 +47,7 @@ impl Shard {
         if joined.role == Role::Watcher
             && let Some(user) = key.channel.user()
         {
-            connection.outbox.signal(Signal::Watched { user, is_online: welcome.is_online });
+            connection.signal(Signal::Watched { user, is_online: welcome.is_online });
         }
         if !matches!(joined.role, Role::Subscriber(_)) {
             return;
@@ -77,7 +77,7 @@ impl Shard {
         if connection.wire.is_silent_on_welcome() {
             let is_whole = welcome.recovery.as_ref().map(|recovery| *recovery != Recovery::Gap);
             let (channel, subscribers) = (key.channel.clone(), welcome.subscribers);
-            connection.outbox.signal(Signal::Welcomed { channel, subscribers, is_whole });
+            connection.signal(Signal::Welcomed { channel, subscribers, is_whole });
         }
     }
 }
