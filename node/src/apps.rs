@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use proto::App;
 use proto::app::digest;
-use proto::authorization::{Question, Shown};
+use proto::authorization::{Forbidden, Header, Question, Shown};
 use proto::token::jwks::JwksSource;
 use proto::token::{Token, TokenError};
 use proto::visitor::Visitor;
+use proto::{App, ChannelName, SocketId};
 
-use crate::authorization::{Authorizer, Denied};
+use crate::authorization::{Authorizer, Denied, EchoAuthorizer};
 use crate::jwks::{KeySet, Pace, verify_fresh};
 use crate::metrics::{AppMetrics, Metrics};
 use crate::outgoing::Client;
@@ -44,6 +44,7 @@ pub struct AppEntry {
     pub metrics: AppMetrics,
     jwks: Vec<KeySet>,
     authorizer: Option<Authorizer>,
+    echo: Option<EchoAuthorizer>,
 }
 
 impl AppEntry {
@@ -61,10 +62,30 @@ impl AppEntry {
         let Self { app, metrics, authorizer, .. } = self;
         match (authorizer, &app.authorization) {
             (Some(authorizer), Some(terms)) => {
-                let question = Question::new(app, shown, door, channels);
-                authorizer.ask((app, terms), metrics, &question).await
+                let asked = (app, &terms.backend);
+                let question = Question::new(asked, shown, door, channels);
+                authorizer.ask(asked, metrics, &question).await
             }
             _ => Ok(Visitor::anyone()),
+        }
+    }
+
+    /// Asks the app whether a socket of Laravel Echo may subscribe, and returns what it answers.
+    ///
+    /// # Errors
+    /// That the app says no, or nothing.
+    pub async fn authorize_echo(
+        &self,
+        socket: SocketId,
+        channel: &ChannelName,
+        headers: &[Header],
+    ) -> Result<Vec<u8>, Denied> {
+        let Self { app, metrics, echo, .. } = self;
+        match (echo, &app.laravel_echo) {
+            (Some(echo), Some(backend)) => {
+                echo.ask((app, backend), metrics, (socket, channel), headers).await
+            }
+            _ => Err(Denied::Forbidden(Forbidden)),
         }
     }
 
@@ -96,7 +117,9 @@ impl Apps {
             let jwks = self.key_sets(&app);
             let new = |terms| Authorizer::new(self.0.client.clone(), terms);
             let authorizer = app.authorization.as_ref().map(new);
-            let entry = Arc::new(AppEntry { app, metrics, jwks, authorizer });
+            let echo = app.laravel_echo.as_ref();
+            let echo = echo.map(|_| EchoAuthorizer::new(self.0.client.clone()));
+            let entry = Arc::new(AppEntry { app, metrics, jwks, authorizer, echo });
             for id in std::iter::once(&entry.app.id).chain(&entry.app.aliases) {
                 set.by_id.insert(id.as_str().to_owned(), Arc::clone(&entry));
             }

@@ -20,7 +20,7 @@ mod period;
 mod source;
 
 pub use app::AppSection;
-pub use authorization::AuthorizationSection;
+pub use authorization::{AuthorizationSection, LaravelEchoSection};
 pub use cluster::{ClusterSection, PartitionMode};
 pub use doors::{Doors, FallbackSection, PollSection, SocketIoSection, SseSection, WsSection};
 pub use error::ConfigError;

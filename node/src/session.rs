@@ -20,9 +20,11 @@ use crate::outbox::Outbox;
 use crate::reader::Reader;
 use crate::server::Server;
 
+mod questions;
 mod requests;
 mod seats;
 
+use questions::Questions;
 use requests::{Asked, Requests};
 use seats::Seats;
 
@@ -69,6 +71,7 @@ struct Task {
     connection: Connection,
     requests: Requests,
     seats: Seats,
+    questions: Questions,
     timer: Pin<Box<Sleep>>,
     began: Instant,
     /// Why it ended, as a word for metrics.
@@ -92,8 +95,9 @@ impl Task {
     fn new(server: Arc<Server>, connection: Connection) -> Self {
         let deadline = server.clock.instant(connection.door.deadline());
         let timer = Box::pin(sleep_until(deadline));
-        let (requests, seats) = (Requests::default(), Seats::default());
-        Self { server, connection, requests, seats, timer, began: Instant::now(), ended: "panic" }
+        let (requests, seats, questions) = Default::default();
+        let (began, ended) = (Instant::now(), "panic");
+        Self { server, connection, requests, seats, questions, timer, began, ended }
     }
 
     async fn run(&mut self) -> &'static str {
@@ -127,8 +131,8 @@ impl Task {
 
     /// Waits for one thing to happen and deals with it.
     async fn step(&mut self) -> Result<(), End> {
-        let Self { connection, requests, seats, timer, .. } = self;
-        let may_read = requests.len() < WINDOW;
+        let Self { connection, requests, seats, questions, timer, .. } = self;
+        let may_read = requests.len() + questions.len() < WINDOW;
         let outbox = &connection.outbox;
         tokio::select! {
             message = connection.reader.next(), if may_read => self.receive(message),
@@ -138,6 +142,9 @@ impl Task {
             },
             answer = poll_fn(|context| requests.poll(context)) => self.answered(answer),
             verdict = poll_fn(|context| seats.poll(context)) => self.verified(verdict),
+            ((socket, channel), answer) = poll_fn(|context| questions.poll(context)) => {
+                self.apply(Some(socket), Input::Authorized { channel, answer })
+            }
             () = timer.as_mut() => {
                 let outcome = self.apply(None, Input::Timer);
                 self.arm();
@@ -222,8 +229,13 @@ impl Task {
                 self.seats.open(Arc::clone(entry), way, (seat, proof));
             }
             Action::For { socket, action } => return self.act(Some(socket), *action, entry),
+            Action::Authorize { channel, headers } => {
+                let about = (by.unwrap_or(*socket), channel);
+                self.questions.ask(Arc::clone(entry), about, headers);
+            }
             Action::Leave(socket) => {
                 self.requests.forget(socket);
+                self.questions.forget(socket);
                 self.seats.leave(&self.server.relay, socket);
             }
             Action::Close(close) => return Err(End::Closed(close)),

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use crate::authorization::Authorization;
+use crate::authorization::{Authorization, Backend};
 use crate::name::{AppId, ChannelName, EventName};
 use crate::origin::OriginPattern;
 use crate::permission::Roles;
@@ -92,6 +92,8 @@ pub struct App {
     pub namespaces: Namespaces,
     /// Where the app is asked about visitors who show no token.
     pub authorization: Option<Authorization>,
+    /// Where the app is asked about subscriptions of Laravel Echo.
+    pub laravel_echo: Option<Backend>,
 }
 
 impl App {
@@ -117,6 +119,7 @@ impl App {
             roles: Roles::default(),
             namespaces: Namespaces::default(),
             authorization: None,
+            laravel_echo: None,
         }
     }
 
@@ -162,6 +165,12 @@ impl App {
     /// [`Refusal::TooLarge`].
     pub fn check_event_data(&self, bytes: usize) -> Result<(), Refusal> {
         check_size("the event data", bytes, self.limits.event_bytes, "event_bytes")
+    }
+
+    /// The back ends of the app that are asked about its visitors.
+    pub fn backends(&self) -> impl Iterator<Item = &Backend> {
+        let authorization = self.authorization.iter().map(|authorization| &authorization.backend);
+        authorization.chain(&self.laravel_echo)
     }
 
     fn has_channel(&self, name: &str) -> bool {

@@ -20,24 +20,31 @@ pub use answers::Answers;
 /// Most bytes of an answer: as many as a token may have.
 pub const ANSWER_BYTES_MAX: usize = 8192;
 
-/// Where an app is asked, and what is remembered of its answers.
+/// Where an app is asked, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Authorization {
-    /// Where: an `https` address, or an `http` one in a private range.
+pub struct Backend {
+    /// An `https` address, or an `http` one in a private range.
     pub url: String,
     /// Whether the address may lie in a loopback, private or otherwise non-global range.
     pub allow_private_address: bool,
     /// How long an answer is waited for.
     pub timeout: Duration,
-    /// Seconds for which an answer is remembered; 0 is not at all.
-    pub cache_seconds: u32,
-    /// Answers that are remembered at most.
-    pub cache_entries: usize,
     /// Names of the headers that are passed on, in lower case.
     pub headers: Vec<String>,
 }
 
-impl Authorization {
+/// Where an app is asked who its visitors are, and what is remembered of its answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorization {
+    /// Where.
+    pub backend: Backend,
+    /// Seconds for which an answer is remembered; 0 is not at all.
+    pub cache_seconds: u32,
+    /// Answers that are remembered at most.
+    pub cache_entries: usize,
+}
+
+impl Backend {
     /// Whether a header of requests is for the application.
     #[must_use]
     pub fn takes(&self, header: &str) -> bool {
@@ -45,11 +52,14 @@ impl Authorization {
     }
 }
 
+/// A header's name, in lower case, and its value.
+pub type Header = (String, Secret);
+
 /// What a request shows of who makes it, beside a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// The headers that are passed on, by their names in lower case, in their order.
-    pub headers: Vec<(String, Secret)>,
+    /// The headers that some back end of the app takes, in their order.
+    pub headers: Vec<Header>,
     /// The page that makes it, if a browser says so.
     pub origin: Option<String>,
 }
@@ -58,21 +68,27 @@ pub struct Shown {
 /// letter: nothing else is sent.
 #[derive(Clone, Debug)]
 pub struct Question<'a> {
-    shown: &'a Shown,
+    headers: Vec<&'a Header>,
     body: String,
 }
 
 impl<'a> Question<'a> {
     /// Asks an app about somebody who comes to a door and names these channels there.
     #[must_use]
-    pub fn new(app: &App, shown: &'a Shown, door: &str, channels: &[&str]) -> Self {
+    pub fn new(
+        (app, backend): (&App, &Backend),
+        shown: &'a Shown,
+        door: &str,
+        channels: &[&str],
+    ) -> Self {
         let question = json!({
             "app": app.key,
             "door": door,
             "channels": channels,
             "origin": shown.origin,
         });
-        Self { shown, body: question.to_string() }
+        let headers = shown.headers.iter().filter(|(name, _)| backend.takes(name)).collect();
+        Self { headers, body: question.to_string() }
     }
 
     /// The body of the request.
@@ -83,8 +99,8 @@ impl<'a> Question<'a> {
 
     /// The headers that are passed on.
     #[must_use]
-    pub fn headers(&self) -> &[(String, Secret)] {
-        &self.shown.headers
+    pub fn headers(&self) -> &[&'a Header] {
+        &self.headers
     }
 
     /// Which question it is.
@@ -97,7 +113,7 @@ impl<'a> Question<'a> {
             hash.update(text);
         };
         write(&self.body);
-        for (name, value) in &self.shown.headers {
+        for (name, value) in &self.headers {
             write(name);
             write(value.expose());
         }
@@ -108,7 +124,7 @@ impl<'a> Question<'a> {
     /// themselves may have been given a name just now, which is nobody else's: only a refusal is.
     #[must_use]
     pub fn is_answered_by(&self, verdict: &Verdict) -> bool {
-        !self.shown.headers.is_empty() || verdict.is_err()
+        !self.headers.is_empty() || verdict.is_err()
     }
 }
 

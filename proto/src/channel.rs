@@ -274,7 +274,7 @@ impl Channel {
             Leave::Unknown => return,
             Leave::Subscriber => {}
             Leave::Member(user) => {
-                let delivery = Delivery::MemberRemoved { user: user.clone() };
+                let delivery = Delivery::MemberRemoved { user: user.clone(), info: None };
                 self.tell_subscribers(&delivery, effects);
                 self.edges.member_removed(user, now, &mut happenings);
             }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::app::App;
-use crate::authorization::Shown;
+use crate::authorization::{Header, Shown};
 use crate::channel::{Reply, Role};
 use crate::event::{Event, Priority};
 use crate::name::{ChannelName, SocketId, UserId};
@@ -45,6 +45,13 @@ pub enum Input<'a> {
     Binary(&'a [u8]),
     /// Whether a token lets its client in: the visitor, or why not.
     Verified(Result<Visitor, String>),
+    /// What the app says of a subscription: the body of its answer, or why there is none.
+    Authorized {
+        /// The channel.
+        channel: ChannelName,
+        /// The answer.
+        answer: Result<Vec<u8>, Refusal>,
+    },
     /// A sign of life without content: a WebSocket ping, or a pong if `is_pong`.
     Alive {
         /// Whether the client answered a ping of ours.
@@ -126,6 +133,13 @@ pub enum Action {
     },
     /// A further socket of the connection is gone.
     Leave(SocketId),
+    /// Ask the app about a subscription of Laravel Echo: [`Input::Authorized`] says what came of it.
+    Authorize {
+        /// The channel.
+        channel: ChannelName,
+        /// What the app is shown.
+        headers: Vec<Header>,
+    },
     /// Ask something of a channel.
     Ask {
         /// The channel.
@@ -146,6 +160,8 @@ pub enum Proof {
     Token(String),
     /// Nothing but its request, which the app is asked about.
     Request(Arc<Shown>),
+    /// Nothing, where that is enough.
+    Nobody,
 }
 
 /// A further socket of a connection: to channels it is a subscriber of its own, and what they send it

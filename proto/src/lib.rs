@@ -8,6 +8,7 @@
 pub mod app;
 pub mod authorization;
 pub mod channel;
+pub mod client_event;
 pub mod cluster;
 pub mod cursor;
 pub mod door;

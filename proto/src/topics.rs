@@ -3,6 +3,7 @@
 
 mod asked;
 mod coming_back;
+pub mod echo;
 pub mod frame;
 mod namespaces;
 mod session;

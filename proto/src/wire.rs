@@ -27,15 +27,17 @@ pub enum Wire {
     Poll,
     /// Socket.IO events in Engine.IO messages in WebSocket frames, whatever the transport is.
     SocketIo,
+    /// The same, for the sockets of Laravel Echo.
+    Echo,
 }
 
 impl Wire {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] =
-        [Self::Pusher, Self::Plain, Self::Sse, Self::Poll, Self::SocketIo];
+        [Self::Pusher, Self::Plain, Self::Sse, Self::Poll, Self::SocketIo, Self::Echo];
 
     /// How many formats there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
 
     /// A word for metrics: the door that speaks it.
     #[must_use]
@@ -46,6 +48,7 @@ impl Wire {
             Self::Sse => "sse",
             Self::Poll => "longpoll",
             Self::SocketIo => "socketio",
+            Self::Echo => "laravel_echo",
         }
     }
 
@@ -74,6 +77,7 @@ impl Wire {
             Self::Sse => sse::frame::deliver(channel, delivery).map(Bytes::from),
             Self::Poll => plain::frame::poll(channel, delivery).map(Bytes::from),
             Self::SocketIo => topics::frame::deliver(channel, delivery).map(Bytes::from),
+            Self::Echo => topics::echo::frame::deliver(channel, delivery).map(Bytes::from),
         }
     }
 
@@ -82,6 +86,12 @@ impl Wire {
     #[must_use]
     pub const fn has_place(self) -> bool {
         matches!(self, Self::Sse | Self::Poll | Self::SocketIo)
+    }
+
+    /// Whether what was encoded for all is completed for each connection.
+    #[must_use]
+    pub const fn is_personal(self) -> bool {
+        self.has_place() || matches!(self, Self::Echo)
     }
 
     /// What was encoded for all, as a connection gets it that has come so far, or a further socket of
@@ -100,6 +110,7 @@ impl Wire {
                 let beginning = socketio_event(namespace);
                 text_frame_of(&[beginning.as_bytes(), &encoded, place.as_bytes()])
             }
+            Self::Echo => text_frame_of(&[socketio_event(namespace).as_bytes(), &encoded]),
         }
     }
 
@@ -114,7 +125,7 @@ impl Wire {
     pub fn left(self, channel: &ChannelName) -> Option<Bytes> {
         match self {
             Self::SocketIo => Some(topics::frame::left(channel).into()),
-            Self::Pusher | Self::Plain | Self::Sse | Self::Poll => None,
+            Self::Pusher | Self::Plain | Self::Sse | Self::Poll | Self::Echo => None,
         }
     }
 
@@ -122,7 +133,7 @@ impl Wire {
     #[must_use]
     pub fn gap(self, channel: &ChannelName) -> Option<Bytes> {
         match self {
-            Self::Pusher => None,
+            Self::Pusher | Self::Echo => None,
             Self::Plain => {
                 Some(text_frame(&format!("{{{}", plain::frame::open("gap", channel, ""))))
             }
@@ -137,7 +148,7 @@ impl Wire {
     pub fn message(self, text: String) -> Bytes {
         match self {
             Self::Pusher | Self::Plain => text_frame(&text),
-            Self::SocketIo => text_frame(&Packet::Text(&text).to_text()),
+            Self::SocketIo | Self::Echo => text_frame(&Packet::Text(&text).to_text()),
             Self::Sse | Self::Poll => text.into(),
         }
     }
@@ -149,7 +160,7 @@ impl Wire {
             Self::Pusher | Self::Plain => ping_frame(),
             Self::Sse => Bytes::from_static(sse::frame::PING.as_bytes()),
             // The transport has its own.
-            Self::Poll | Self::SocketIo => Bytes::new(),
+            Self::Poll | Self::SocketIo | Self::Echo => Bytes::new(),
         }
     }
 
@@ -159,7 +170,7 @@ impl Wire {
         match self {
             Self::Pusher | Self::Plain => close_frame(close.code, &close.reason),
             // Engine.IO knows no other code (WebSocket's "normal").
-            Self::SocketIo => close_frame(1000, ""),
+            Self::SocketIo | Self::Echo => close_frame(1000, ""),
             Self::Sse | Self::Poll => Bytes::new(),
         }
     }

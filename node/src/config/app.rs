@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::outgoing::guard::{Reach, check_url};
 
 use super::ConfigError;
-use super::authorization::AuthorizationSection;
+use super::authorization::{AuthorizationSection, LaravelEchoSection};
 use super::jwt_key::{JwtKeySection, Place};
 
 /// One app.
@@ -72,6 +72,9 @@ pub struct AppSection {
     /// Where the app is asked about visitors who show no token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorization: Option<AuthorizationSection>,
+    /// Where the app is asked about subscriptions of Laravel Echo.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub laravel_echo: Option<LaravelEchoSection>,
 }
 
 /// `[[apps.webhooks]]`.
@@ -132,6 +135,7 @@ impl AppSection {
             roles: Roles::default(),
             namespaces: Namespaces::default(),
             authorization: None,
+            laravel_echo: None,
         }
     }
 
@@ -155,6 +159,7 @@ impl AppSection {
             return Err(rule(format!("limits.{limit} must be at least 1")));
         }
         let authorization = self.authorization.as_ref().map(|it| it.check(&origins)).transpose();
+        let laravel_echo = self.laravel_echo.as_ref().map(|it| it.check(&origins)).transpose();
         let mut urls = BTreeSet::new();
         if let Some(twice) = self.webhooks.iter().find(|webhook| !urls.insert(&webhook.url)) {
             return Err(rule(format!("two webhooks have the url {}", twice.url)));
@@ -178,6 +183,7 @@ impl AppSection {
             subscription_count: self.subscription_count,
             watchlist: self.watchlist,
             authorization: authorization.map_err(&rule)?,
+            laravel_echo: laravel_echo.map_err(&rule)?,
             origins,
             channels: self.channels.clone(),
             limits: self.limits.clone(),

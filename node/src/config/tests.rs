@@ -163,11 +163,17 @@ fn where_an_application_is_asked_is_checked() {
     let anywhere = format!("{APP}[apps.authorization]\n{url}\n");
     check_error(&anywhere, &["list the pages that may connect in `origins`"]);
 
+    let echo = |lines: &str| format!("{app}[apps.laravel_echo]\n{lines}\n");
+    check_error(&echo("url = \"http://a.example/\""), &["app `a`: laravel_echo:", "must be https"]);
+    check_error(&format!("{APP}[apps.laravel_echo]\n{url}\n"), &["laravel_echo", "`origins`"]);
+    check_error(&format!("{APP}[apps.namespaces]\n\"/a\" = \"rooms\"\n"), &[":6:", "laravel-echo"]);
+    check_error(&format!("{APP}[apps.namespaces]\n\"a\" = \"topics\"\n"), &["is no namespace"]);
+
     let (_directory, source) = source(&with("headers = [\"X-Session\", \"Cookie\", \"cookie\"]"));
     let config = source.load().unwrap();
     let terms = config.check().unwrap().remove(0).authorization.unwrap();
-    assert_eq!(terms.headers, ["cookie", "x-session"]);
-    assert_eq!((terms.timeout, terms.cache_seconds), (Duration::from_secs(3), 10));
+    assert_eq!(terms.backend.headers, ["cookie", "x-session"]);
+    assert_eq!((terms.backend.timeout, terms.cache_seconds), (Duration::from_secs(3), 10));
     assert!(config.to_toml().unwrap().contains("cache_entries = 1000"));
 }
 

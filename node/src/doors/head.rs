@@ -22,7 +22,7 @@ pub fn event_stream(app: &App, headers: &HeaderMap) -> Bytes {
     if let Some(origin) = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()) {
         // A header's value has no line break, so it adds no other header.
         let _ = write!(head, "access-control-allow-origin: {origin}\r\n");
-        if app.authorization.is_some() {
+        if app.backends().next().is_some() {
             head.push_str("access-control-allow-credentials: true\r\n");
         }
     }

@@ -1,5 +1,6 @@
 //! Who a request comes from, at the doors that take tokens: the app, and the visitor.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::http::header::{AUTHORIZATION, ORIGIN};
@@ -73,7 +74,8 @@ impl Guest {
             return Err(HttpError::new(StatusCode::FORBIDDEN, "origin", message));
         }
         // The application may have its own use for that header.
-        let is_its = app.authorization.as_ref().is_some_and(|it| it.takes(AUTHORIZATION.as_str()));
+        let asked = app.authorization.as_ref();
+        let is_its = asked.is_some_and(|it| it.backend.takes(AUTHORIZATION.as_str()));
         let token = match is_its {
             true => parameters.get("token").map(strip_bearer),
             false => token(headers, &parameters)?,
@@ -137,16 +139,16 @@ impl Guest {
     }
 }
 
-/// What a request shows of who makes it, to the app that wants to be asked.
+/// What a request shows of who makes it, to an app that wants to be asked.
 #[must_use]
 pub fn shown(app: &App, headers: &HeaderMap) -> Shown {
-    let names = app.authorization.iter().flat_map(|terms| &terms.headers);
+    let names: BTreeSet<&String> = app.backends().flat_map(|backend| &backend.headers).collect();
     let values = |name: &String| {
         let texts = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
         texts.map(|text| (name.clone(), Secret::new(text))).collect::<Vec<_>>()
     };
     let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null").to_owned());
-    Shown { headers: names.flat_map(values).collect(), origin }
+    Shown { headers: names.into_iter().flat_map(values).collect(), origin }
 }
 
 /// The app whose pages a request's answer may be shown to, before anything of it is believed.

@@ -26,7 +26,7 @@ impl Allowed {
     /// Whether pages of an origin may read answers about an app.
     #[must_use]
     pub fn by(app: &App, origin: &str) -> Self {
-        match (app.allows_origin(Some(origin)), &app.authorization) {
+        match (app.allows_origin(Some(origin)), app.backends().next()) {
             (false, _) => Self::No,
             (true, None) => Self::Yes,
             (true, Some(_)) => Self::WithCredentials,

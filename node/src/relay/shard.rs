@@ -245,9 +245,9 @@ impl Shard {
                     self.tell_subscribers(key, delivery, Some(*except));
                 }
             }
-            Delivery::MemberRemoved { user } => {
-                if self.local(key).is_some_and(|local| local.member_removed(user)) {
-                    self.tell_subscribers(key, delivery, None);
+            Delivery::MemberRemoved { user, .. } => {
+                if let Some(member) = self.local(key).and_then(|it| it.member_removed(user)) {
+                    self.tell_subscribers(key, &fanout::gone(&member), None);
                 }
             }
             Delivery::SubscriptionCount(_) => {

@@ -92,5 +92,6 @@ async fn verify(entry: Arc<AppEntry>, wire: Wire, proof: Proof) -> Verdict {
             let asked = entry.authorize(&shown, wire.label(), &[]).await;
             asked.map_err(|denied| denied.to_string())
         }
+        Proof::Nobody => Ok(Visitor::anyone()),
     }
 }

@@ -4,7 +4,7 @@
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::authorization::Authorization;
+use crate::authorization::{Authorization, Backend};
 use crate::cluster::slot::StableHash;
 use crate::http::webhook::Kind;
 use crate::name::AppId;
@@ -46,6 +46,7 @@ fn describe(app: &App) -> String {
         roles,
         namespaces,
         authorization,
+        laravel_echo,
     } = app;
     json!({
         "id": id.as_str(),
@@ -66,6 +67,7 @@ fn describe(app: &App) -> String {
         "roles": roles,
         "namespaces": namespaces,
         "authorization": authorization.as_ref().map(describe_authorization),
+        "laravel_echo": laravel_echo.as_ref().map(describe_backend),
     })
     .to_string()
 }
@@ -92,18 +94,13 @@ fn describe_jwks(source: &JwksSource) -> String {
 }
 
 fn describe_authorization(authorization: &Authorization) -> String {
-    let Authorization {
-        url,
-        allow_private_address,
-        timeout,
-        cache_seconds,
-        cache_entries,
-        headers,
-    } = authorization;
-    let timeout_ms = timeout.as_millis();
-    let headers = sorted(headers);
-    json!([url, allow_private_address, timeout_ms, cache_seconds, cache_entries, headers])
-        .to_string()
+    let Authorization { backend, cache_seconds, cache_entries } = authorization;
+    json!([describe_backend(backend), cache_seconds, cache_entries]).to_string()
+}
+
+fn describe_backend(backend: &Backend) -> String {
+    let Backend { url, allow_private_address, timeout, headers } = backend;
+    json!([url, allow_private_address, timeout.as_millis(), sorted(headers)]).to_string()
 }
 
 fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
@@ -149,12 +146,14 @@ mod tests {
     }
 
     fn authorization(cache_seconds: u32) -> Authorization {
-        Authorization {
+        Authorization { backend: backend(), cache_seconds, cache_entries: 1_000 }
+    }
+
+    fn backend() -> Backend {
+        Backend {
             url: "https://app.example/who".into(),
             allow_private_address: false,
             timeout: std::time::Duration::from_secs(3),
-            cache_seconds,
-            cache_entries: 1_000,
             headers: vec!["cookie".into()],
         }
     }
@@ -168,13 +167,13 @@ mod tests {
         one.webhooks[0].headers.reverse();
         assert_eq!(of_apps([&one, &other]), digest);
         // Golden: nodes of different builds must agree.
-        assert_eq!(format!("{digest:016x}"), "b103b7f27f7bfd19");
+        assert_eq!(format!("{digest:016x}"), "bf1a97b41d0f4674");
     }
 
     #[test]
     fn whatever_else_differs_counts() {
         type Change = fn(&mut App);
-        let changes: [Change; 17] = [
+        let changes: [Change; 18] = [
             |app| app.key = "other".into(),
             |app| app.aliases = vec![AppId::parse("9").unwrap()],
             |app| app.secrets = vec![Secret::new("new"), Secret::new("secret")],
@@ -192,6 +191,7 @@ mod tests {
             },
             |app| app.jwks = vec![jwks()],
             |app| app.namespaces = serde_json::from_str(r#"{"/a":"topics"}"#).unwrap(),
+            |app| app.laravel_echo = Some(backend()),
             |app| app.authorization = Some(authorization(3)),
             |app| app.authorization = Some(authorization(4)),
             |app| app.roles = serde_json::from_str(r#"{"user":[]}"#).unwrap(),

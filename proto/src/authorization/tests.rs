@@ -24,18 +24,20 @@ fn shown(cookie: &str) -> Shown {
 }
 
 fn key(shown: &Shown, door: &str, channels: &[&str]) -> Key {
-    Question::new(&app(), shown, door, channels).key()
+    Question::new((&app(), &backend()), shown, door, channels).key()
 }
 
 fn answers(cache_seconds: u32, cache_entries: usize) -> Answers {
-    Answers::new(&Authorization {
+    Answers::new(&Authorization { backend: backend(), cache_seconds, cache_entries })
+}
+
+fn backend() -> Backend {
+    Backend {
         url: String::new(),
         allow_private_address: false,
         timeout: Duration::from_secs(3),
-        cache_seconds,
-        cache_entries,
         headers: vec!["cookie".into()],
-    })
+    }
 }
 
 fn says(json: &str) -> Result<Verdict, AnswerError> {
@@ -44,8 +46,11 @@ fn says(json: &str) -> Result<Verdict, AnswerError> {
 
 #[test]
 fn a_question_says_what_is_asked() {
-    let (app, shown) = (app(), shown("session=1"));
-    let question = Question::new(&app, &shown, "sse", &["job:7", "news"]);
+    let (app, mut shown) = (app(), shown("session=1"));
+    shown.headers.push(("authorization".into(), Secret::new("for another back end")));
+    let backend = backend();
+    let question = Question::new((&app, &backend), &shown, "sse", &["job:7", "news"]);
+    assert_eq!(question.headers().len(), 1);
     assert_eq!(
         question.body(),
         r#"{"app":"key","channels":["job:7","news"],"door":"sse","origin":"https://example.com"}"#
@@ -144,7 +149,8 @@ fn an_answer_is_remembered_for_its_time_and_given_to_nobody_else() {
 #[test]
 fn who_shows_nothing_is_given_no_name_of_somebody_else() {
     let (app, nothing, something) = (app(), Shown::default(), shown("a"));
-    let question = |shown| Question::new(&app, shown, "sse", &["x"]);
+    let backend = backend();
+    let question = |shown| Question::new((&app, &backend), shown, "sse", &["x"]);
     let named = says(r#"{"sub":"guest-1"}"#).unwrap();
     assert!(!question(&nothing).is_answered_by(&named));
     assert!(question(&nothing).is_answered_by(&Err(Forbidden)));

@@ -85,7 +85,8 @@ impl Session {
                 actions.push(token_ended("You got disconnected by the app."));
             }
             Input::Signal(Signal::Watched { .. } | Signal::Welcomed { .. })
-            | Input::Verified(_) => {}
+            | Input::Verified(_)
+            | Input::Authorized { .. } => {}
             Input::Timer => self.timer(now, actions),
         }
     }

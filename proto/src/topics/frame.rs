@@ -40,7 +40,7 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Option<String> {
             let data = format!(r#"{{"topic":{},"user":{}}}"#, topic(), member(added));
             Some(event("member_added", &data))
         }
-        Delivery::MemberRemoved { user } => {
+        Delivery::MemberRemoved { user, .. } => {
             let user = quoted(user.as_str());
             let data = format!(r#"{{"topic":{},"user":{{"id":{user}}}}}"#, topic());
             Some(event("member_removed", &data))

@@ -19,6 +19,8 @@ pub enum Profile {
     /// Channels as topics, for those who show a token.
     #[default]
     Topics,
+    /// What the broadcaster `socket.io` of Laravel Echo says and hears.
+    LaravelEcho,
 }
 
 /// The namespaces of an app.

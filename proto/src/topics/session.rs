@@ -4,7 +4,6 @@
 //! The socket of `/` is the connection itself to the channels. Each further one is a subscriber of its
 //! own, which shares the connection's way to the client: a [`Seat`].
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::socketio::{Action, Input, Sockets, Terms};
 use crate::time::{Moment, Now};
 use crate::wire::Wire;
 
+use super::echo::Echo;
 use super::namespaces::{MAIN, Profile};
 use super::socket::Socket;
 use super::voice::Voice;
@@ -47,7 +47,8 @@ pub struct Session {
     /// What the connection's first request showed.
     shown: Arc<Shown>,
     messages: Intake,
-    members: BTreeMap<Arc<str>, Member>,
+    /// Few, and one on most connections.
+    members: Vec<Member>,
     /// Further sockets so far.
     seats: u64,
     /// When a client that was told to go has to have gone.
@@ -57,8 +58,52 @@ pub struct Session {
 /// A socket, and what it is to the relay if it is not the connection itself.
 #[derive(Debug)]
 struct Member {
+    namespace: Arc<str>,
     seat: Option<Seat>,
-    socket: Socket,
+    machine: Machine,
+}
+
+/// What decides for a socket, by the profile of its namespace.
+#[derive(Debug)]
+enum Machine {
+    Topics(Box<Socket>),
+    Echo(Box<Echo>),
+}
+
+impl Machine {
+    fn expires_at(&self) -> Option<Moment> {
+        match self {
+            Self::Topics(socket) => socket.expires_at(),
+            Self::Echo(_) => None,
+        }
+    }
+
+    fn connect(&mut self, auth: &str, voice: &mut Voice<'_>) {
+        match self {
+            Self::Topics(socket) => socket.connect(auth, voice),
+            Self::Echo(_) => Echo::connect(voice),
+        }
+    }
+
+    fn apply(&mut self, input: door::Input<'_>, voice: &mut Voice<'_>) {
+        match self {
+            Self::Topics(socket) => socket.apply(input, voice),
+            Self::Echo(echo) => echo.apply(input, voice),
+        }
+    }
+
+    fn event(
+        &mut self,
+        (name, ack): (&str, Option<u64>),
+        arguments: &str,
+        admitted: Result<(), Refusal>,
+        voice: &mut Voice<'_>,
+    ) {
+        match self {
+            Self::Topics(socket) => socket.event((name, ack), arguments, admitted, voice),
+            Self::Echo(echo) => echo.event(name, arguments, admitted, voice),
+        }
+    }
 }
 
 impl Session {
@@ -71,7 +116,7 @@ impl Session {
             identity,
             shown: Arc::new(shown),
             messages: Intake::default(),
-            members: BTreeMap::new(),
+            members: Vec::new(),
             seats: 0,
             gone_by: None,
         }
@@ -80,7 +125,7 @@ impl Session {
     /// When [`door::Input::Timer`] is to be applied next.
     #[must_use]
     pub fn deadline(&self) -> Moment {
-        let expire = self.members.values().filter_map(|member| member.socket.expires_at());
+        let expire = self.members.iter().filter_map(|member| member.machine.expires_at());
         let deadlines = [self.sockets.deadline(), self.gone_by].into_iter().flatten();
         deadlines.chain(expire).min().unwrap_or(NEVER)
     }
@@ -102,17 +147,17 @@ impl Session {
             // The transport greets, and has its own signs of life.
             door::Input::Opened | door::Input::Alive { .. } => {}
             door::Input::Verified(_)
+            | door::Input::Authorized { .. }
             | door::Input::Answered { .. }
             | door::Input::Refused { .. }
             | door::Input::Signal(_) => {
-                let is_it = |(_, member): &(&Arc<str>, &Member)| {
-                    member.seat.as_ref().map(|seat| seat.socket) == to
-                };
+                let is_it = |member: &&Member| member.seat.as_ref().map(|it| it.socket) == to;
                 // One that has gone is told nothing.
-                if let Some((namespace, _)) = self.members.iter().find(is_it) {
-                    let namespace = Arc::clone(namespace);
-                    let tell =
-                        |socket: &mut Socket, voice: &mut Voice<'_>| socket.apply(input, voice);
+                let namespace = self.members.iter().find(is_it).map(|it| Arc::clone(&it.namespace));
+                if let Some(namespace) = namespace {
+                    let tell = |machine: &mut Machine, voice: &mut Voice<'_>| {
+                        machine.apply(input, voice);
+                    };
                     self.with(&namespace, tell, (app, now), actions);
                 }
             }
@@ -129,16 +174,16 @@ impl Session {
                 Action::Asked { namespace, auth } => {
                     let admitted = self.admit(app, now, actions);
                     self.begin(&namespace, app);
-                    let connect = |socket: &mut Socket, voice: &mut Voice<'_>| match admitted {
-                        Ok(()) => socket.connect(&auth, voice),
+                    let connect = |machine: &mut Machine, voice: &mut Voice<'_>| match admitted {
+                        Ok(()) => machine.connect(&auth, voice),
                         Err(refusal) => voice.reject(&format!("Authentication failed: {refusal}")),
                     };
                     self.with(&namespace, connect, (app, now), actions);
                 }
                 Action::Event { namespace, name, arguments, ack } => {
                     let admitted = self.admit(app, now, actions);
-                    let event = |socket: &mut Socket, voice: &mut Voice<'_>| {
-                        socket.event((&name, ack), &arguments.json, admitted, voice);
+                    let event = |machine: &mut Machine, voice: &mut Voice<'_>| {
+                        machine.event((&name, ack), &arguments.json, admitted, voice);
                     };
                     self.with(&namespace, event, (app, now), actions);
                 }
@@ -166,23 +211,31 @@ impl Session {
     /// A client asks for a namespace that is one.
     fn begin(&mut self, namespace: &Arc<str>, app: &App) {
         self.gone_by = None;
+        let shown = Arc::clone(&self.shown);
         let profile = app.namespaces.profile(namespace).unwrap_or_default();
-        let is_connection = **namespace == *MAIN && profile == Profile::Topics;
-        let seat = (!is_connection).then(|| self.seat(namespace));
-        let identity = match &seat {
-            None => self.identity.clone(),
-            Some(_) => Identity {
-                id: format!("{}-{}", self.identity.id, self.seats),
-                secret: self.identity.secret.clone(),
-            },
+        let (seat, machine) = match profile {
+            Profile::Topics if **namespace == *MAIN => {
+                (None, Machine::Topics(Box::new(Socket::new(self.identity.clone(), shown))))
+            }
+            Profile::Topics => {
+                let seat = self.seat(namespace, Wire::SocketIo);
+                let Identity { id, secret } = self.identity.clone();
+                let identity = Identity { id: format!("{id}-{}", self.seats), secret };
+                (Some(seat), Machine::Topics(Box::new(Socket::new(identity, shown))))
+            }
+            Profile::LaravelEcho => {
+                let seat = self.seat(namespace, Wire::Echo);
+                let echo = Echo::new(seat.socket, shown);
+                (Some(seat), Machine::Echo(Box::new(echo)))
+            }
         };
-        let socket = Socket::new(identity, Arc::clone(&self.shown));
-        self.members.insert(Arc::clone(namespace), Member { seat, socket });
+        self.members.reserve_exact(1);
+        self.members.push(Member { namespace: Arc::clone(namespace), seat, machine });
     }
 
     /// A further socket to the relay, whose id nobody else has: it is as random as the secret, and says
     /// nothing of it.
-    fn seat(&mut self, namespace: &Arc<str>) -> Seat {
+    fn seat(&mut self, namespace: &Arc<str>, wire: Wire) -> Seat {
         self.seats += 1;
         let digest = Sha256::new()
             .chain_update(&self.identity.secret)
@@ -190,22 +243,23 @@ impl Session {
             .finalize();
         let bits = digest.iter().take(16).fold(0, |bits, byte| bits << 8 | u128::from(*byte));
         let socket = SocketId::from_random(bits);
-        Seat { socket, namespace: Arc::clone(namespace), wire: Wire::SocketIo }
+        Seat { socket, namespace: Arc::clone(namespace), wire }
     }
 
     /// Lets something happen to the socket of a namespace.
     fn with(
         &mut self,
         namespace: &Arc<str>,
-        happens: impl FnOnce(&mut Socket, &mut Voice<'_>),
+        happens: impl FnOnce(&mut Machine, &mut Voice<'_>),
         (app, now): (&App, Now),
         actions: &mut Vec<door::Action>,
     ) {
-        let Some(Member { seat, socket }) = self.members.get_mut(namespace) else { return };
+        let member = self.members.iter_mut().find(|member| member.namespace == *namespace);
+        let Some(Member { seat, machine, .. }) = member else { return };
         let sockets = &mut self.sockets;
         let seat = seat.as_ref();
         let mut voice = Voice { sockets, namespace, seat, app, now, actions, is_over: false };
-        happens(socket, &mut voice);
+        happens(machine, &mut voice);
         if voice.is_over {
             self.end(namespace, actions);
             if self.members.is_empty() && self.sockets.deadline().is_none() {
@@ -217,13 +271,16 @@ impl Session {
 
     /// There is no socket in a namespace any more.
     fn end(&mut self, namespace: &Arc<str>, actions: &mut Vec<door::Action>) {
-        match self.members.remove(namespace) {
-            Some(Member { seat: Some(seat), .. }) => actions.push(door::Action::Leave(seat.socket)),
-            Some(Member { seat: None, mut socket }) => {
+        let index = self.members.iter().position(|member| member.namespace == *namespace);
+        let Some(index) = index else { return };
+        let Member { seat, machine, .. } = self.members.swap_remove(index);
+        match (seat, machine) {
+            (Some(seat), _) => actions.push(door::Action::Leave(seat.socket)),
+            (None, Machine::Topics(mut socket)) => {
                 let leave = |channel| door::Action::Ask { channel, request: Request::Unsubscribe };
                 actions.extend(socket.leave().map(leave));
             }
-            None => {}
+            (None, Machine::Echo(_)) => {}
         }
     }
 
@@ -231,10 +288,11 @@ impl Session {
         if self.gone_by.is_some_and(|gone_by| now.moment >= gone_by) {
             return actions.push(door::Action::Close(normal()));
         }
-        let is_over =
-            |member: &Member| member.socket.expires_at().is_some_and(|at| now.moment >= at);
-        let over = self.members.iter().filter(|(_, member)| is_over(member));
-        let over: Vec<Arc<str>> = over.map(|(namespace, _)| Arc::clone(namespace)).collect();
+        let is_over = |member: &&Member| {
+            member.machine.expires_at().is_some_and(|expires_at| now.moment >= expires_at)
+        };
+        let over = self.members.iter().filter(is_over);
+        let over: Vec<Arc<str>> = over.map(|member| Arc::clone(&member.namespace)).collect();
         for namespace in over {
             self.with(&namespace, |_, voice| voice.disconnect(), (app, now), actions);
         }

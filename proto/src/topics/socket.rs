@@ -88,12 +88,13 @@ impl Socket {
                 self.answered((&channel, &request), Err(&refusal), voice);
             }
             Input::Signal(signal) => self.signal(signal, voice),
-            // The connection deals with these.
+            // The connection deals with these, and asks the app about no subscription.
             Input::Opened
             | Input::Text(_)
             | Input::Binary(_)
             | Input::Alive { .. }
-            | Input::Timer => {}
+            | Input::Timer
+            | Input::Authorized { .. } => {}
         }
     }
 

@@ -77,10 +77,9 @@ impl Connection {
 
     /// A frame as this connection gets it: with its place, where its wire says it.
     pub(super) fn placed(&self, frame: Bytes) -> Bytes {
-        match &self.cursor {
-            Some(cursor) => self.wire.placed(frame, cursor, self.namespace()),
-            None => frame,
-        }
+        let none = Cursor::default();
+        let cursor = self.cursor.as_deref().unwrap_or(&none);
+        self.wire.placed(frame, cursor, self.namespace())
     }
 
     fn namespace(&self) -> Option<&str> {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use std::sync::Arc;
 
-use proto::channel::{Delivery, Role};
+use proto::channel::{Delivery, Member, Role};
 use proto::cluster::slot::Slot;
 use proto::door::Signal;
 use proto::relay::Changes;
@@ -14,6 +14,11 @@ use proto::{ChannelKey, Offset, SocketId};
 use crate::outbox::Full;
 
 use super::{Connection, Shard, Sink};
+
+/// That a member is gone, as subscribers are told.
+pub(super) fn gone(member: &Member) -> Delivery {
+    Delivery::MemberRemoved { user: member.user.clone(), info: member.info.clone() }
+}
 
 impl Shard {
     pub(super) fn tell_subscribers(
@@ -40,7 +45,7 @@ impl Shard {
                 .get_or_insert_with(|| wire.encode(&key.channel, delivery))
                 .clone();
             if let Some(mut frame) = frame {
-                if wire.has_place()
+                if wire.is_personal()
                     && let Some(connection) = self.connections.get_mut(socket)
                 {
                     if let Delivery::Published(publication) = delivery {
@@ -74,8 +79,8 @@ impl Shard {
         changes: Changes,
         except: Option<SocketId>,
     ) {
-        for user in changes.removed {
-            self.tell_subscribers(key, &Delivery::MemberRemoved { user }, except);
+        for member in changes.removed {
+            self.tell_subscribers(key, &gone(&member), except);
         }
         for member in changes.added {
             let delivery = Delivery::MemberAdded { member, except: SocketId::from_random(0) };
