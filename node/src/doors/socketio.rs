@@ -13,7 +13,7 @@ use proto::engineio::Timing;
 use proto::quota::Demand;
 use proto::topics::{Identity, Session};
 
-use super::visitors::{claimed, shown};
+use super::visitors::{check_open, claimed, shown};
 use crate::apps::AppEntry;
 use crate::engineio::{Link, Terms, serve};
 use crate::http::error::HttpError;
@@ -29,6 +29,9 @@ pub async fn connect(State(server): State<Arc<Server>>, request: Request<Body>) 
         let message = "no app has this key; with several apps say which: `query: { app: key }`";
         return HttpError::bad_request(message).into_response();
     };
+    if let Err(refused) = check_open(&entry.app, &request) {
+        return refused.into_response();
+    }
     let is_new = !request.uri().query().unwrap_or_default().contains("sid=");
     if is_new && (server.is_draining() || server.router.channels().is_stopped()) {
         return HttpError::unavailable("this node does not serve now; try again").into_response();

@@ -60,14 +60,7 @@ impl Guest {
         let parameters = Parameters::of(request.uri());
         let entry = app_of(server, token(headers, &parameters)?, &parameters)?;
         let app = &entry.app;
-        let is_tls = request.extensions().get::<Peer>().is_some_and(|peer| peer.is_tls);
-        if !app.enabled {
-            return Err(Refusal::Disabled { feature: "this app", setting: "enabled" }.into());
-        }
-        if app.tls_only && !is_tls {
-            let message = "this app only takes TLS connections";
-            return Err(HttpError::new(StatusCode::FORBIDDEN, "tls_only", message));
-        }
+        check_open(app, request)?;
         let shown = shown(app, headers);
         if !app.allows_origin(shown.origin.as_deref()) {
             let message = "pages of this origin may not connect to this app";
@@ -137,6 +130,22 @@ impl Guest {
             )),
         }
     }
+}
+
+/// Checks that an app takes requests at all, and such as this one.
+///
+/// # Errors
+/// 403.
+pub fn check_open<B>(app: &App, request: &Request<B>) -> Result<(), HttpError> {
+    let is_tls = request.extensions().get::<Peer>().is_some_and(|peer| peer.is_tls);
+    if !app.enabled {
+        return Err(Refusal::Disabled { feature: "this app", setting: "enabled" }.into());
+    }
+    if app.tls_only && !is_tls {
+        let message = "this app only takes TLS connections";
+        return Err(HttpError::new(StatusCode::FORBIDDEN, "tls_only", message));
+    }
+    Ok(())
 }
 
 /// What a request shows of who makes it, to an app that wants to be asked.

@@ -258,7 +258,7 @@ test("beside it there are topics, and the other doors", async (t) => {
   const room = fresh();
   const echo = connect(t, { namespace: "/echo" });
   echo.channel(room).listen(".chat", () => {});
-  const topics = socketIo(t, { port: `${server.nodes[0].port}/topics` }, anything("bob"));
+  const topics = socketIo(t, server.nodes[0], anything("bob"), {}, "/topics");
   await topics.subscribe(room);
   const socket = plain(t, server, anything("carl"));
   await socket.subscribe(room);
