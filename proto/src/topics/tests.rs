@@ -188,6 +188,20 @@ fn who_is_turned_down_in_one_namespace_is_in_the_other_still() {
     assert_eq!(said(&nothing), [r#"2["heartbeat_ack",{"timestamp":1}]"#]);
 }
 
+/// CVE-2024-38355, socket.io before 4.6.2: an event `error` that nobody listened to killed the process.
+#[test]
+fn an_event_that_means_something_to_servers_is_one_that_is_not_known() {
+    let mut script = Script::new();
+    script.connect("", "ann", 60);
+    for name in ["error", "connection", "disconnection", "newListener2", "__proto__", "constructor"]
+    {
+        let actions = script.hears(&format!(r#"2["{name}",{{}}]"#));
+        let said = said(&actions);
+        assert!(said[0].starts_with(r#"2["error",{"code":"invalid_message""#), "{name}: {said:?}");
+        assert_eq!(actions.len(), 1, "{name}");
+    }
+}
+
 #[test]
 fn who_comes_back_comes_back_to_its_own_namespace_only() {
     let mut script = Script::new();
