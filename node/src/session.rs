@@ -137,7 +137,12 @@ impl Task {
         tokio::select! {
             message = connection.reader.next(), if may_read => self.receive(message),
             signal = poll_fn(|context| outbox.poll_signal(context)) => match signal {
-                Ok((socket, signal)) => self.apply(socket, Input::Signal(signal)),
+                Ok((socket, signal)) => {
+                    let outcome = self.apply(socket, Input::Signal(signal));
+                    // A client that was told to go has only so long.
+                    self.arm();
+                    outcome
+                }
                 Err(_) => Err(End::Lost),
             },
             answer = poll_fn(|context| requests.poll(context)) => self.answered(answer),
