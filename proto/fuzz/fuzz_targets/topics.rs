@@ -22,8 +22,15 @@ const UNIX_MS: u64 = 1_800_000_000_000;
 enum Happening<'a> {
     Text(&'a str),
     /// In a namespace, so that more of them mean something.
-    Event { namespace: u8, name: u8, arguments: &'a str },
-    Connect { namespace: u8, auth: &'a str },
+    Event {
+        namespace: u8,
+        name: u8,
+        arguments: &'a str,
+    },
+    Connect {
+        namespace: u8,
+        auth: &'a str,
+    },
     Binary(&'a [u8]),
     /// Whatever is asked for next is granted, refused, or answered with this.
     Grant,
