@@ -100,25 +100,29 @@ const DOORS = {
     return client;
   },
 
-  async "Socket.IO"(t, endpoint, channel) {
-    const heard = [];
-    const client = { heard, connections: 0, gaps: 0, recovered: [] };
-    const { socket, subscribe } = socketIo(t, endpoint, anything("ann"), { transports: ["websocket"] });
-    socket.on("message", ({ payload }) => heard.push(payload));
-    socket.on("gap", () => (client.gaps += 1));
-    socket.on("connect", () => {
-      client.connections += 1;
-      client.recovered.push(socket.recovered);
-    });
-    await subscribe(channel);
-    return client;
-  },
+  "Socket.IO": (t, endpoint, channel) => listenBySocketIo(t, endpoint, channel, ""),
+  "Socket.IO in a namespace": (t, endpoint, channel) => listenBySocketIo(t, endpoint, channel, "/admin"),
 };
+
+async function listenBySocketIo(t, endpoint, channel, namespace) {
+  const heard = [];
+  const client = { heard, connections: 0, gaps: 0, recovered: [] };
+  const options = { transports: ["websocket"] };
+  const { socket, subscribe } = socketIo(t, endpoint, anything("ann"), options, namespace);
+  socket.on("message", ({ payload }) => heard.push(payload));
+  socket.on("gap", () => (client.gaps += 1));
+  socket.on("connect", () => {
+    client.connections += 1;
+    client.recovered.push(socket.recovered);
+  });
+  await subscribe(channel);
+  return client;
+}
 
 for (const [fault, { owner, killed, isPause }] of Object.entries(FAULTS)) {
   for (const [door, listen] of Object.entries(DOORS)) {
     test(`${door}: ${fault}, and every event comes once and in order`, async (t) => {
-      const server = await startServer(t, { nodes: 3 });
+      const server = await startServer(t, { nodes: 3, app: '[apps.namespaces]\n"/admin" = "topics"' });
       const [a, , c] = server.nodes;
       const channel = await ownedBy(server.nodes[owner]);
       const way = await startBalancer(t, [a.port]);
