@@ -100,7 +100,8 @@ struct Conversation {
 
 impl Conversation {
     fn new(link: Link, clock: Clock) -> Self {
-        let terms = socketio::Terms { namespaces: &["/", "/custom"], ..socketio::Terms::default() };
+        let namespaces = Arc::new(["/".into(), "/custom".into()]);
+        let terms = socketio::Terms { namespaces, ..socketio::Terms::default() };
         Self { link, sockets: Sockets::new(terms, clock.now()), clock }
     }
 
@@ -149,9 +150,9 @@ impl Conversation {
                     self.link.send_binary(&bytes);
                     Vec::new()
                 }
-                Action::Asked { namespace, auth } => self.asked(namespace, &auth),
+                Action::Asked { namespace, auth } => self.asked(&namespace, &auth),
                 Action::Event { namespace, name, arguments, ack } => {
-                    self.event(namespace, &name, arguments, ack)
+                    self.event(&namespace, &name, arguments, ack)
                 }
                 Action::Acked { .. } | Action::Left { .. } => Vec::new(),
                 Action::Close(_) => return false,
@@ -161,7 +162,7 @@ impl Conversation {
         true
     }
 
-    fn asked(&mut self, namespace: &'static str, auth: &str) -> Vec<Action> {
+    fn asked(&mut self, namespace: &str, auth: &str) -> Vec<Action> {
         if auth.contains(r#""token":"bad""#) {
             return self.tell(Input::Reject { namespace, message: "Authentication failed" });
         }
@@ -176,7 +177,7 @@ impl Conversation {
 
     fn event(
         &mut self,
-        namespace: &'static str,
+        namespace: &str,
         name: &str,
         arguments: Arguments,
         ack: Option<u64>,

@@ -5,13 +5,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use proto::App;
 use proto::app::digest;
+use proto::authorization::{Forbidden, Header, Question, Shown};
 use proto::token::jwks::JwksSource;
 use proto::token::{Token, TokenError};
+use proto::visitor::Visitor;
+use proto::{App, ChannelName, SocketId};
 
+use crate::authorization::{Authorizer, Denied, EchoAuthorizer};
 use crate::jwks::{KeySet, Pace, verify_fresh};
 use crate::metrics::{AppMetrics, Metrics};
+use crate::outgoing::Client;
 
 /// The handle of the registry.
 #[derive(Clone, Debug)]
@@ -21,6 +25,7 @@ pub struct Apps(Arc<Registry>);
 struct Registry {
     present: ArcSwap<Set>,
     metrics: Metrics,
+    client: Client,
 }
 
 #[derive(Debug, Default)]
@@ -38,9 +43,52 @@ pub struct AppEntry {
     /// Its counters.
     pub metrics: AppMetrics,
     jwks: Vec<KeySet>,
+    authorizer: Option<Authorizer>,
+    echo: Option<EchoAuthorizer>,
 }
 
 impl AppEntry {
+    /// Finds out who somebody is that shows no token: the app says so if it wants to be asked, with
+    /// what the request shows and the channels that it names. Else it is anyone.
+    ///
+    /// # Errors
+    /// That the app says no, or nothing.
+    pub async fn authorize(
+        &self,
+        shown: &Shown,
+        door: &str,
+        channels: &[&str],
+    ) -> Result<Visitor, Denied> {
+        let Self { app, metrics, authorizer, .. } = self;
+        match (authorizer, &app.authorization) {
+            (Some(authorizer), Some(terms)) => {
+                let asked = (app, &terms.backend);
+                let question = Question::new(asked, shown, door, channels);
+                authorizer.ask(asked, metrics, &question).await
+            }
+            _ => Ok(Visitor::anyone()),
+        }
+    }
+
+    /// Asks the app whether a socket of Laravel Echo may subscribe, and returns what it answers.
+    ///
+    /// # Errors
+    /// That the app says no, or nothing.
+    pub async fn authorize_echo(
+        &self,
+        socket: SocketId,
+        channel: &ChannelName,
+        headers: &[Header],
+    ) -> Result<Vec<u8>, Denied> {
+        let Self { app, metrics, echo, .. } = self;
+        match (echo, &app.laravel_echo) {
+            (Some(echo), Some(backend)) => {
+                echo.ask((app, backend), metrics, (socket, channel), headers).await
+            }
+            _ => Err(Denied::Forbidden(Forbidden)),
+        }
+    }
+
     /// Checks a token for the app. With `jwks` configured it may wait, four seconds at most, for a
     /// set of keys.
     ///
@@ -55,7 +103,7 @@ impl Apps {
     /// A registry of these apps, whose ids and keys the configuration has found to be different.
     #[must_use]
     pub fn new(apps: Vec<App>, metrics: Metrics) -> Self {
-        let registry = Registry { present: ArcSwap::default(), metrics };
+        let registry = Registry { present: ArcSwap::default(), metrics, client: Client::new() };
         let apps_handle = Self(Arc::new(registry));
         apps_handle.replace(apps);
         apps_handle
@@ -67,7 +115,11 @@ impl Apps {
         for app in apps {
             let metrics = AppMetrics::new(&self.0.metrics, &app.id);
             let jwks = self.key_sets(&app);
-            let entry = Arc::new(AppEntry { app, metrics, jwks });
+            let new = |terms| Authorizer::new(self.0.client.clone(), terms);
+            let authorizer = app.authorization.as_ref().map(new);
+            let echo = app.laravel_echo.as_ref();
+            let echo = echo.map(|_| EchoAuthorizer::new(self.0.client.clone()));
+            let entry = Arc::new(AppEntry { app, metrics, jwks, authorizer, echo });
             for id in std::iter::once(&entry.app.id).chain(&entry.app.aliases) {
                 set.by_id.insert(id.as_str().to_owned(), Arc::clone(&entry));
             }
@@ -83,7 +135,9 @@ impl Apps {
             let sets = before.as_ref().map(|entry| entry.jwks.as_slice()).unwrap_or_default();
             sets.iter().find(|set| set.is_of(source)).cloned()
         };
-        let start = |source: &JwksSource| KeySet::start(source.clone(), Pace::default());
+        let start = |source: &JwksSource| {
+            KeySet::start(self.0.client.clone(), source.clone(), Pace::default())
+        };
         app.jwks.iter().map(|source| had(source).unwrap_or_else(|| start(source))).collect()
     }
 

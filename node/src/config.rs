@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::tls::TlsFiles;
 
 mod app;
+mod authorization;
 mod cluster;
 mod doors;
 mod error;
@@ -19,6 +20,7 @@ mod period;
 mod source;
 
 pub use app::AppSection;
+pub use authorization::{AuthorizationSection, LaravelEchoSection};
 pub use cluster::{ClusterSection, PartitionMode};
 pub use doors::{Doors, FallbackSection, PollSection, SocketIoSection, SseSection, WsSection};
 pub use error::ConfigError;

@@ -57,7 +57,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let start: Start = Box::new(|link| Box::pin(start(link)));
-    let page = cors::Asked::new(&request, |origin| terms.app.allows_origin(Some(origin)));
+    let page = cors::Asked::new(&request, |origin| cors::Allowed::by(terms.app, origin));
     let mut response = match page.preflight() {
         Some(answer) => answer,
         None => answer(sessions, terms, request, start).await.unwrap_or_else(refused),

@@ -5,10 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::header::{ACCEPT, USER_AGENT};
-use hyper::{Request, StatusCode};
-use hyper_util::client::legacy;
+use http_body_util::Full;
+use hyper::Method;
+use hyper::header::ACCEPT;
 use proto::App;
 use proto::token::jwks::{JwksError, JwksSource};
 use proto::token::{Key, Token, TokenError, verify};
@@ -16,11 +15,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::unix_ms;
-use crate::outbound::{ATTEMPT, Http, chain, http};
-use crate::webhook::guard::{Reach, UrlError, check_url};
+use crate::outgoing::guard::Reach;
+use crate::outgoing::{ATTEMPT, Bounds, Client, OutgoingError};
 
-/// Bytes of a set that are read.
-const SET_BYTES_MAX: usize = 262_144;
+/// What a set is held to.
+const BOUNDS: Bounds = Bounds { deadline: ATTEMPT, bytes: 262_144 };
 
 /// How often a set is fetched.
 #[derive(Clone, Copy, Debug)]
@@ -57,29 +56,17 @@ struct Seen {
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
     #[error(transparent)]
-    Url(#[from] UrlError),
-    #[error("no answer within 4 s")]
-    Timeout,
-    #[error("the request could not be made: {0}")]
-    Request(#[from] hyper::http::Error),
-    #[error("the connection failed: {}", chain(.0))]
-    Connection(#[from] legacy::Error),
-    #[error("the answer was {0}, 200 was expected; redirects are not followed")]
-    Status(StatusCode),
-    #[error("the answer is longer than {SET_BYTES_MAX} bytes")]
-    TooLong,
-    #[error("the answer broke off: {0}")]
-    Body(String),
+    Outgoing(#[from] OutgoingError),
     #[error("the answer is no set of keys: {0}")]
     Jwks(#[from] JwksError),
 }
 
 impl KeySet {
     /// Begins to keep a set.
-    pub(crate) fn start(source: JwksSource, pace: Pace) -> Self {
+    pub(crate) fn start(client: Client, source: JwksSource, pace: Pace) -> Self {
         let (sender, seen) = watch::channel(Seen::default());
         let wanted = Arc::new(Notify::new());
-        tokio::spawn(keep(source.clone(), pace, sender, Arc::clone(&wanted)));
+        tokio::spawn(keep((client, source.clone()), pace, sender, Arc::clone(&wanted)));
         Self { source, floor: pace.floor, seen, wanted }
     }
 
@@ -128,12 +115,14 @@ fn keys(sets: &[KeySet]) -> Vec<Key> {
 }
 
 /// The task that keeps a set.
-async fn keep(source: JwksSource, pace: Pace, sender: watch::Sender<Seen>, wanted: Arc<Notify>) {
-    let reach = reach(&source);
-    let client = http(reach);
+async fn keep(
+    (client, source): (Client, JwksSource),
+    pace: Pace,
+    sender: watch::Sender<Seen>,
+    wanted: Arc<Notify>,
+) {
     loop {
-        let fetched = timeout(ATTEMPT, fetch(&client, reach, &source)).await;
-        let fetched = fetched.unwrap_or(Err(FetchError::Timeout));
+        let fetched = fetch(&client, &source).await;
         let pause = if fetched.is_ok() { pace.every } else { pace.floor };
         // One change, so that whoever waits for the attempt sees the keys that came of it.
         sender.send_modify(|seen| {
@@ -159,25 +148,14 @@ async fn keep(source: JwksSource, pace: Pace, sender: watch::Sender<Seen>, wante
     }
 }
 
-async fn fetch(client: &Http, reach: Reach, source: &JwksSource) -> Result<Vec<Key>, FetchError> {
-    let request = Request::get(check_url(&source.url, reach)?)
-        .header(ACCEPT, "application/json")
-        .header(USER_AGENT, concat!("handbell/", env!("CARGO_PKG_VERSION")))
-        .body(Full::default())?;
-    let answer = client.request(request).await?;
-    if answer.status() != StatusCode::OK {
-        return Err(FetchError::Status(answer.status()));
-    }
-    let body = Limited::new(answer.into_body(), SET_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-        Some(_) => FetchError::TooLong,
-        None => FetchError::Body(error.to_string()),
-    })?;
-    Ok(source.read(&body.to_bytes())?)
-}
-
-const fn reach(source: &JwksSource) -> Reach {
-    if source.allow_private_address { Reach::Any } else { Reach::Global }
+async fn fetch(client: &Client, source: &JwksSource) -> Result<Vec<Key>, FetchError> {
+    let to = (source.url.as_str(), Reach::allowing(source.allow_private_address));
+    let complete = |request: hyper::http::request::Builder| {
+        request.header(ACCEPT, "application/json").body(Full::default())
+    };
+    let answer = client.ask(Method::GET, to, BOUNDS, complete).await?;
+    answer.expect_success()?;
+    Ok(source.read(&answer.body().await?)?)
 }
 
 #[cfg(test)]

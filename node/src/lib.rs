@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod apps;
+pub mod authorization;
 pub mod channel;
 pub mod channels;
 pub mod cli;
@@ -20,8 +21,8 @@ mod jwks;
 pub mod listen;
 pub mod metrics;
 pub mod node;
-mod outbound;
 pub mod outbox;
+pub mod outgoing;
 pub mod places;
 pub mod publish;
 pub mod quotas;

@@ -177,6 +177,12 @@ impl AppMetrics {
         self.metrics.counter("handbell_auth_failures_total", &labels).increment(1);
     }
 
+    /// Counts a visitor about whom the app was to say who it is.
+    pub fn authorized(&self, outcome: &'static str) {
+        let labels = [("app_id", self.app.as_str()), ("outcome", outcome)];
+        self.metrics.counter("handbell_authorizations_total", &labels).increment(1);
+    }
+
     /// Counts something that came too fast.
     pub fn rate_limited(&self, scope: &'static str) {
         let labels = [("app_id", self.app.as_str()), ("scope", scope)];

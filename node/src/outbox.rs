@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use proto::SocketId;
 use proto::app::Limits;
 use proto::door::{Close, Signal};
 use proto::pusher::code::CloseCode;
@@ -52,13 +53,16 @@ struct State {
     wire: Wire,
     frames: VecDeque<Bytes>,
     bytes: usize,
-    signals: VecDeque<Signal>,
+    signals: VecDeque<News>,
     /// Nothing is taken any more: the close frame is the last one.
     is_closing: bool,
     /// The socket failed: nothing more can be sent.
     is_broken: bool,
     waker: Option<Waker>,
 }
+
+/// A signal, and the further socket of the connection that it is for, if it is not for itself.
+pub type News = (Option<SocketId>, Signal);
 
 /// Why an outbox took no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +140,7 @@ impl Outbox {
             if self.is_full(state, bytes) {
                 let close = CloseCode::OverCapacity.because("the connection reads too slowly");
                 state.close(&close);
-                state.wake_for(Signal::Close(close));
+                state.wake_for((None, Signal::Close(close)));
                 return Err(Full::Lagging);
             }
         }
@@ -153,16 +157,16 @@ impl Outbox {
     }
 
     /// Gives news to the session.
-    pub fn signal(&self, signal: Signal) {
+    pub fn signal(&self, news: News) {
         let mut state = self.lock();
         if state.signals.len() < SIGNALS_MAX {
-            state.wake_for(signal);
+            state.wake_for(news);
         } else if !state.is_closing {
             let close = CloseCode::OverCapacity.because("the connection reads too slowly");
             state.close(&close);
             // What it has not heard of by now it need not hear of any more.
             state.signals.clear();
-            state.wake_for(Signal::Close(close));
+            state.wake_for((None, Signal::Close(close)));
         }
     }
 
@@ -183,10 +187,10 @@ impl Outbox {
     ///
     /// # Errors
     /// The socket's.
-    pub fn poll_signal(&self, context: &mut Context<'_>) -> Poll<io::Result<Signal>> {
+    pub fn poll_signal(&self, context: &mut Context<'_>) -> Poll<io::Result<News>> {
         let mut state = self.lock();
-        if let Some(signal) = state.signals.pop_front() {
-            return Poll::Ready(Ok(signal));
+        if let Some(news) = state.signals.pop_front() {
+            return Poll::Ready(Ok(news));
         }
         state.remember_waker(context);
         match state.poll_write(context) {
@@ -196,7 +200,7 @@ impl Outbox {
     }
 
     /// The news that wait for the session.
-    pub fn take_signals(&self) -> VecDeque<Signal> {
+    pub fn take_signals(&self) -> VecDeque<News> {
         std::mem::take(&mut self.lock().signals)
     }
 
@@ -274,8 +278,8 @@ impl State {
         self.is_closing = true;
     }
 
-    fn wake_for(&mut self, signal: Signal) {
-        self.signals.push_back(signal);
+    fn wake_for(&mut self, news: News) {
+        self.signals.push_back(news);
         self.wake();
     }
 

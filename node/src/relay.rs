@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use proto::channel::{Delivery, Joined, Reply};
 use proto::cluster::slot::{SLOTS, Slot};
 use proto::cursor::Cursor;
-use proto::door::Close;
+use proto::door::{Close, Seat};
 use proto::wire::Wire;
 use proto::{ChannelKey, RelayId, SocketId};
 use tokio::sync::{mpsc, oneshot};
@@ -44,6 +44,8 @@ pub enum ToShard {
         wire: Wire,
         /// Whether it proves what it has had, to be gone on with from there.
         is_resumable: bool,
+        /// Of a further socket of a connection, which of them it is.
+        namespace: Option<Arc<str>>,
     },
     /// A connection goes on from somewhere, before it joins anything.
     GoesOn {
@@ -177,8 +179,16 @@ impl Relay {
         wire: Wire,
         is_resumable: bool,
     ) {
-        let message = ToShard::Attach { socket, outbox, wire, is_resumable };
-        self.tell(self.shard_of(socket), message).await;
+        let attach = ToShard::Attach { socket, outbox, wire, is_resumable, namespace: None };
+        self.tell(self.shard_of(socket), attach).await;
+    }
+
+    /// As [`Relay::attach`], for a further socket of a connection that has this outbox.
+    pub async fn attach_further(&self, seat: Seat, outbox: Arc<Outbox>) {
+        let Seat { socket, namespace, wire } = seat;
+        let (is_resumable, namespace) = (false, Some(namespace));
+        let attach = ToShard::Attach { socket, outbox, wire, is_resumable, namespace };
+        self.tell(self.shard_of(socket), attach).await;
     }
 
     /// Marks how far a connection has come: its session hears the number of a ping and the place. It

@@ -1,22 +1,19 @@
 //! One client's connection: a task that reads the socket, runs the door's session machine, and
 //! carries its actions out. It ends alone: a panic here ends one connection.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use proto::channel::{Reply, Role};
-use proto::door::{Action, Close, Counted, Door, Input, Request};
+use proto::door::{Action, Close, Counted, Door, Input, Request, SessionAsk};
 use proto::pusher::Resumption;
 use proto::pusher::code::CloseCode;
 use proto::quota::Demand;
-use proto::token::strip_bearer;
 use proto::visitor::Visitor;
 use proto::websocket::number_of_pong;
-use proto::{ChannelName, Refusal, SocketId};
+use proto::{ChannelKey, Refusal, SocketId};
 use tokio::time::{Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as CloseFrameCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -26,14 +23,16 @@ use crate::outbox::Outbox;
 use crate::reader::Reader;
 use crate::server::Server;
 
-mod asks;
+mod questions;
+mod requests;
+mod seats;
+
+use questions::Questions;
+use requests::{Asked, Requests};
+use seats::Seats;
 
 /// Requests to channels that one connection may have unanswered; then its socket is not read.
 const WINDOW: usize = 32;
-
-type Answer = (ChannelName, Request, Result<Reply, Refusal>);
-type Ask = Pin<Box<dyn Future<Output = Answer> + Send>>;
-type Verifying = Pin<Box<dyn Future<Output = Result<Visitor, String>> + Send>>;
 
 /// A connection that was let in.
 #[derive(Debug)]
@@ -73,14 +72,9 @@ pub fn run(server: Arc<Server>, connection: Connection) -> Running {
 struct Task {
     server: Arc<Server>,
     connection: Connection,
-    /// Requests on their way, one for each channel: few and short-lived, and none on most
-    /// connections, which a list costs nothing.
-    asks: Vec<(ChannelName, Ask)>,
-    /// A token that is being checked.
-    verifying: Option<Verifying>,
-    /// Requests that wait for an earlier one to the same channel, in their order: a request that is
-    /// repeated while a channel restarts must not be overtaken.
-    waiting: VecDeque<(ChannelName, Request)>,
+    requests: Requests,
+    seats: Seats,
+    questions: Questions,
     timer: Pin<Box<Sleep>>,
     began: Instant,
     /// Why it ended, as a word for metrics.
@@ -96,9 +90,8 @@ impl Drop for Task {
         self.server.quotas.release(&entry.app.id, Demand::Connection);
         entry.metrics.door(door.wire()).end(reason, self.began.elapsed());
         tracing::debug!(app = %entry.app.id, %socket, reason, "disconnected");
-        let relay = Arc::clone(&self.server.relay);
-        let is_for_good = self.is_for_good;
-        tokio::spawn(async move { relay.detach(socket, is_for_good).await });
+        seats::detach(&self.server.relay, socket, self.is_for_good);
+        self.seats.leave_all(&self.server.relay);
     }
 }
 
@@ -106,19 +99,9 @@ impl Task {
     fn new(server: Arc<Server>, connection: Connection) -> Self {
         let deadline = server.clock.instant(connection.door.deadline());
         let timer = Box::pin(sleep_until(deadline));
-        let (asks, waiting, began) = (Vec::new(), VecDeque::new(), Instant::now());
-        let verifying = None;
-        Self {
-            server,
-            connection,
-            asks,
-            verifying,
-            waiting,
-            timer,
-            began,
-            ended: "panic",
-            is_for_good: false,
-        }
+        let (requests, seats, questions) = Default::default();
+        let (began, ended, is_for_good) = (Instant::now(), "panic", false);
+        Self { server, connection, requests, seats, questions, timer, began, ended, is_for_good }
     }
 
     async fn run(&mut self) -> &'static str {
@@ -127,7 +110,7 @@ impl Task {
         self.server.relay.attach(*socket, Arc::clone(outbox), door.wire(), is_resumable).await;
         entry.metrics.door(door.wire()).begin();
         tracing::debug!(app = %entry.app.id, %socket, "connected");
-        let end = match self.apply(Input::Opened) {
+        let end = match self.apply(None, Input::Opened) {
             Ok(()) => loop {
                 if let Err(end) = self.step().await {
                     break end;
@@ -155,29 +138,33 @@ impl Task {
 
     /// Waits for one thing to happen and deals with it.
     async fn step(&mut self) -> Result<(), End> {
-        let Self { connection, asks, verifying, waiting, timer, .. } = self;
-        let may_read = asks.len() + waiting.len() < WINDOW;
+        let Self { connection, requests, seats, questions, timer, .. } = self;
+        let may_read = requests.len() + questions.len() < WINDOW;
         let outbox = &connection.outbox;
         tokio::select! {
             message = connection.reader.next(), if may_read => self.receive(message),
             signal = poll_fn(|context| outbox.poll_signal(context)) => match signal {
-                Ok(signal) => self.apply(Input::Signal(signal)),
+                Ok((socket, signal)) => self.apply(socket, Input::Signal(signal)),
                 Err(_) => Err(End::Lost),
             },
-            answer = poll_fn(|context| poll_any(asks, context)) => self.answered(answer),
-            verdict = poll_fn(|context| poll_optional(verifying, context)) => {
-                self.verified(verdict)
+            answer = poll_fn(|context| requests.poll(context)) => self.answered(answer),
+            verdict = poll_fn(|context| seats.poll(context)) => self.verified(verdict),
+            ((socket, channel), answer) = poll_fn(|context| questions.poll(context)) => {
+                self.apply(Some(socket), Input::Authorized { channel, answer })
             }
-            () = timer.as_mut() => self.apply(Input::Timer),
+            () = timer.as_mut() => self.apply(None, Input::Timer),
         }
     }
 
-    fn verified(&mut self, verdict: Result<Visitor, String>) -> Result<(), End> {
+    fn verified(
+        &mut self,
+        (socket, verdict): (Option<SocketId>, Result<Visitor, String>),
+    ) -> Result<(), End> {
         match &verdict {
             Ok(_) => self.connection.reader.trust(),
             Err(_) => self.connection.entry.metrics.auth_failed("token"),
         }
-        self.apply(Input::Verified(verdict))
+        self.apply(socket, Input::Verified(verdict))
     }
 
     /// Wakes when the machine wants to. If that is later than before, waking too early costs less than
@@ -194,13 +181,13 @@ impl Task {
             Some(Ok(Message::Text(text))) => {
                 let door = self.connection.entry.metrics.door(self.connection.door.wire());
                 door.received_bytes.increment(text.len() as u64);
-                self.apply(Input::Text(text.as_str()))
+                self.apply(None, Input::Text(text.as_str()))
             }
-            Some(Ok(Message::Binary(bytes))) => self.apply(Input::Binary(&bytes)),
-            Some(Ok(Message::Ping(_))) => self.apply(Input::Alive { is_pong: false }),
+            Some(Ok(Message::Binary(bytes))) => self.apply(None, Input::Binary(&bytes)),
+            Some(Ok(Message::Ping(_))) => self.apply(None, Input::Alive { is_pong: false }),
             Some(Ok(Message::Pong(payload))) => match number_of_pong(&payload) {
-                Some(number) => self.apply(Input::Proven(number)),
-                None => self.apply(Input::Alive { is_pong: true }),
+                Some(number) => self.apply(None, Input::Proven(number)),
+                None => self.apply(None, Input::Alive { is_pong: true }),
             },
             Some(Ok(Message::Close(frame))) => {
                 let is_for_good = frame.is_none_or(|frame| frame.code != CloseFrameCode::Away);
@@ -212,7 +199,8 @@ impl Task {
         }
     }
 
-    fn apply(&mut self, input: Input<'_>) -> Result<(), End> {
+    /// Tells the session what happened to it or, if there is one, to a further socket of it.
+    fn apply(&mut self, socket: Option<SocketId>, input: Input<'_>) -> Result<(), End> {
         // Secrets and limits may have changed since the connection was let in.
         let Some(entry) = self.server.apps.by_id(self.connection.entry.app.id.as_str()) else {
             let close = CloseCode::UnknownApp.because("the app was removed");
@@ -223,32 +211,47 @@ impl Task {
         }
         let mut actions = Vec::new();
         let now = self.server.clock.now();
-        self.connection.door.apply(input, &entry.app, now, &mut actions);
+        let door = &mut self.connection.door;
+        match socket {
+            None => door.apply(input, &entry.app, now, &mut actions),
+            Some(socket) => door.apply_for((socket, input), &entry.app, now, &mut actions),
+        }
         self.arm();
-        actions.into_iter().try_for_each(|action| self.act(action, &entry))
+        actions.into_iter().try_for_each(|action| self.act(None, action, &entry))
     }
 
-    fn act(&mut self, action: Action, entry: &Arc<AppEntry>) -> Result<(), End> {
-        let Connection { outbox, door, .. } = &self.connection;
+    fn act(
+        &mut self,
+        by: Option<SocketId>,
+        action: Action,
+        entry: &Arc<AppEntry>,
+    ) -> Result<(), End> {
+        let Connection { outbox, door, socket, .. } = &self.connection;
         let wire = door.wire();
         match action {
             // An outbox that is full closes the connection by itself.
             Action::Send(text) => drop(outbox.send(wire.message(text))),
             Action::Ping => drop(outbox.send(wire.ping())),
-            Action::Mark => self.server.relay.mark(self.connection.socket),
+            Action::Mark => self.server.relay.mark(*socket),
             Action::Ask { channel, request } => {
-                if self.asks.iter().any(|(asked, _)| *asked == channel) {
-                    self.waiting.push_back((channel, request));
-                } else {
-                    self.start(channel, request, entry);
-                }
+                let was = door.resumption().and_then(Resumption::earlier_socket);
+                let asked = Asked { by, was, channel, request };
+                self.requests.ask((&self.server, entry), *socket, asked);
             }
-            Action::Verify(token) => {
-                let entry = Arc::clone(&self.connection.entry);
-                self.verifying = Some(Box::pin(async move {
-                    let verified = entry.verify_token(strip_bearer(&token)).await;
-                    verified.map(Visitor::with).map_err(|error| error.to_string())
-                }));
+            Action::Verify(proof) => self.seats.verify(Arc::clone(entry), wire, proof),
+            Action::Open { seat, proof } => {
+                let way = (Arc::clone(&self.server.relay), Arc::clone(outbox));
+                self.seats.open(Arc::clone(entry), way, (seat, proof));
+            }
+            Action::For { socket, action } => return self.act(Some(socket), *action, entry),
+            Action::Authorize { channel, headers } => {
+                let about = (by.unwrap_or(*socket), channel);
+                self.questions.ask(Arc::clone(entry), about, headers);
+            }
+            Action::Leave(socket) => {
+                self.requests.forget(socket);
+                self.questions.forget(socket);
+                self.seats.leave(&self.server.relay, socket);
             }
             Action::Close(close) => return Err(End::Closed(close)),
             Action::Count(Counted::Subscription { kind, is_unauthorized }) => {
@@ -262,65 +265,54 @@ impl Task {
         Ok(())
     }
 
-    fn start(&mut self, channel: ChannelName, request: Request, entry: &Arc<AppEntry>) {
-        let ask = self.ask(channel.clone(), request, entry);
-        self.asks.push((channel, ask));
+    /// Leaves the session, and how far its client has come, to whoever goes on with it. Saying goodbye
+    /// to the client may take longer.
+    fn hand_on(&mut self) {
+        if self.connection.door.resumption().is_none() {
+            return;
+        }
+        for (socket, signal) in self.connection.outbox.take_signals() {
+            // It is at its end already.
+            let _ = self.apply(socket, Input::Signal(signal));
+        }
+        let Connection { socket, entry, door, .. } = &self.connection;
+        let Some(resumption) = door.resumption() else { return };
+        let (app, channel) = (entry.app.id.clone(), resumption.channel().clone());
+        let key = ChannelKey { app, channel };
+        if let Some(record) = resumption.record(*socket) {
+            let command = requests::of_session(SessionAsk::Keep(record), &self.server);
+            self.server.router.tell(key.clone(), command);
+        }
+        self.server.router.leave(key, *socket);
     }
 
-    fn answered(&mut self, (channel, request, answer): Answer) -> Result<(), End> {
-        let is_superseded = self.waiting.iter().any(|(waiting, _)| *waiting == channel);
-        if let Some(index) = self.waiting.iter().position(|(waiting, _)| *waiting == channel)
-            && let Some((channel, next)) = self.waiting.remove(index)
-        {
-            let entry = Arc::clone(&self.connection.entry);
-            self.start(channel, next, &entry);
+    fn answered(&mut self, (asked, outcome): (Asked, Result<Reply, Refusal>)) -> Result<(), End> {
+        let next = self.requests.after(&asked);
+        let is_superseded = next.is_some();
+        if let Some(next) = next {
+            let Connection { entry, socket, .. } = &self.connection;
+            self.requests.ask((&self.server, entry), *socket, next);
         }
-        let (reply, refusal) = match answer {
-            Ok(Reply::Refused(refusal)) | Err(refusal) => (None, Some(refusal)),
-            Ok(reply) => (Some(reply), None),
+        let Asked { by, channel, request, .. } = asked;
+        let outcome = match outcome {
+            Ok(Reply::Refused(refusal)) => Err(refusal),
+            outcome => outcome,
         };
         if let Request::Join { role: Role::Subscriber(_), .. } = &request {
-            let result = if refusal.is_some() { "refused" } else { "succeeded" };
+            let result = if outcome.is_err() { "refused" } else { "succeeded" };
             self.connection.entry.metrics.subscribed(channel.kind().label(), result);
         }
-        match refusal {
+        match outcome {
             // The client has left meanwhile, and may have asked again.
-            Some(_) if is_superseded && is_subscription(&request) => Ok(()),
-            Some(refusal) => self.apply(Input::Refused { channel, request, refusal }),
-            None => match reply {
-                Some(reply) => self.apply(Input::Answered { channel, request, reply }),
-                None => Ok(()),
-            },
+            Err(_) if is_superseded && is_subscription(&request) => Ok(()),
+            Err(refusal) => self.apply(by, Input::Refused { channel, request, refusal }),
+            Ok(reply) => self.apply(by, Input::Answered { channel, request, reply }),
         }
     }
 }
 
 const fn is_subscription(request: &Request) -> bool {
     matches!(request, Request::Join { role: Role::Subscriber(_), .. })
-}
-
-/// Ready when any of them is; it is taken out.
-fn poll_any(asks: &mut Vec<(ChannelName, Ask)>, context: &mut Context<'_>) -> Poll<Answer> {
-    for index in 0..asks.len() {
-        if let Poll::Ready(answer) = asks[index].1.as_mut().poll(context) {
-            drop(asks.swap_remove(index));
-            return Poll::Ready(answer);
-        }
-    }
-    Poll::Pending
-}
-
-/// Ready when it is there and done; it is taken out.
-fn poll_optional<T>(
-    future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>,
-    context: &mut Context<'_>,
-) -> Poll<T> {
-    let Some(pending) = future else { return Poll::Pending };
-    let outcome = pending.as_mut().poll(context);
-    if outcome.is_ready() {
-        *future = None;
-    }
-    outcome
 }
 
 fn end_of(error: &Error) -> End {

@@ -16,7 +16,6 @@ use crate::channels::Channels;
 use crate::clock::unix_ms;
 
 mod deliver;
-pub mod guard;
 mod queue;
 mod worker;
 

@@ -21,7 +21,7 @@ use proto::engineio::{Message, Timing};
 use proto::origin::OriginPattern;
 use proto::{App, AppId};
 use support::{PATIENCE, eventually, raw};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -172,6 +172,58 @@ async fn upgrades_that_make_no_sense_are_refused_and_harm_nobody() {
     }
     let mut socket = served.websocket("").await;
     assert!(text(&mut socket).await.starts_with("0{"));
+}
+
+/// CVE-2022-41940, engine.io before 6.2.1: a reset in the middle of an upgrade killed the server. Here
+/// the session that was to be upgraded goes on as it was, wherever the client is cut off.
+#[tokio::test]
+async fn an_upgrade_that_is_reset_anywhere_leaves_the_session_as_it_was() {
+    let served = started(|_| {});
+    let sid = served.open().await;
+    let head = format!(
+        "GET /engine.io/?EIO=4&transport=websocket&sid={sid} HTTP/1.1\r\nHost: x\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    );
+    // The probe, masked with zeros.
+    let whole = [head.as_bytes(), b"\x81\x86\0\0\0\x002probe"].concat();
+    for end in 1..=whole.len() {
+        let mut socket = TcpStream::connect(served.address).await.unwrap();
+        socket.set_zero_linger().unwrap();
+        socket.write_all(&whole[..end]).await.unwrap();
+        if end >= head.len() {
+            // Past the handshake: the server is with it.
+            let mut answer = [0; 12];
+            timeout(PATIENCE, socket.read_exact(&mut answer)).await.unwrap().unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 101");
+        }
+        drop(socket);
+    }
+    assert_eq!(served.post(&sid, "4still here").await.body, "ok");
+    eventually("the session polls again", async || {
+        let body = served.poll(&sid).await.body;
+        // A noop says that the server has not noticed yet.
+        assert!(body == "6" || body == "4still here", "{body}");
+        body != "6"
+    })
+    .await;
+    assert_eq!(served.sessions.len(), 1);
+}
+
+/// GHSA-cgwc-pv48-fhj5, python-engineio before 4.13.2: each PONG began a thread.
+#[tokio::test]
+async fn pongs_that_nobody_asked_for_begin_nothing() {
+    let served = started(|_| {});
+    let mut socket = served.websocket("").await;
+    text(&mut socket).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for _ in 0..10_000 {
+        socket.feed(Frame::text("3")).await.unwrap();
+    }
+    socket.send(Frame::text("4still here")).await.unwrap();
+    assert_eq!(text(&mut socket).await, "4still here");
+    assert!(tasks() <= before, "{before} tasks before, {} after", tasks());
 }
 
 #[tokio::test]

@@ -5,12 +5,14 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
+use crate::authorization::{Authorization, Backend};
 use crate::name::{AppId, ChannelName, EventName};
 use crate::origin::OriginPattern;
 use crate::permission::Roles;
 use crate::refusal::Refusal;
 use crate::token::Key;
 use crate::token::jwks::JwksSource;
+use crate::topics::Namespaces;
 
 pub mod digest;
 
@@ -86,6 +88,12 @@ pub struct App {
     pub jwks: Vec<JwksSource>,
     /// What the roles of tokens stand for.
     pub roles: Roles,
+    /// The namespaces of Socket.IO.
+    pub namespaces: Namespaces,
+    /// Where the app is asked about visitors who show no token.
+    pub authorization: Option<Authorization>,
+    /// Where the app is asked about subscriptions of Laravel Echo.
+    pub laravel_echo: Option<Backend>,
 }
 
 impl App {
@@ -109,6 +117,9 @@ impl App {
             jwt_keys: Vec::new(),
             jwks: Vec::new(),
             roles: Roles::default(),
+            namespaces: Namespaces::default(),
+            authorization: None,
+            laravel_echo: None,
         }
     }
 
@@ -154,6 +165,12 @@ impl App {
     /// [`Refusal::TooLarge`].
     pub fn check_event_data(&self, bytes: usize) -> Result<(), Refusal> {
         check_size("the event data", bytes, self.limits.event_bytes, "event_bytes")
+    }
+
+    /// The back ends of the app that are asked about its visitors.
+    pub fn backends(&self) -> impl Iterator<Item = &Backend> {
+        let authorization = self.authorization.iter().map(|authorization| &authorization.backend);
+        authorization.chain(&self.laravel_echo)
     }
 
     fn has_channel(&self, name: &str) -> bool {

@@ -4,12 +4,14 @@
 //! [`Action`]s in their order.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::app::App;
+use crate::authorization::{Header, Shown};
 use crate::channel::{Reply, Role};
 use crate::cursor::Cursor;
 use crate::event::{Event, Priority};
-use crate::name::{ChannelName, UserId};
+use crate::name::{ChannelName, SocketId, UserId};
 use crate::plain;
 use crate::position::Position;
 use crate::pusher::{Resumption, Session};
@@ -44,6 +46,13 @@ pub enum Input<'a> {
     Binary(&'a [u8]),
     /// Whether a token lets its client in: the visitor, or why not.
     Verified(Result<Visitor, String>),
+    /// What the app says of a subscription: the body of its answer, or why there is none.
+    Authorized {
+        /// The channel.
+        channel: ChannelName,
+        /// The answer.
+        answer: Result<Vec<u8>, Refusal>,
+    },
     /// A sign of life without content: a WebSocket ping, or a pong if `is_pong`.
     Alive {
         /// Whether the client answered a ping of ours.
@@ -128,8 +137,32 @@ pub enum Action {
     Ping,
     /// Send a ping with a number: [`Signal::Marked`] says which, and how far the connection had come.
     Mark,
-    /// Check a token: [`Input::Verified`] says what came of it.
-    Verify(String),
+    /// Find out who the client is: [`Input::Verified`] says what came of it.
+    Verify(Proof),
+    /// As [`Action::Verify`], for a further socket of the connection. If it lets the client in, the
+    /// socket is a subscriber of its own from then on.
+    Open {
+        /// The socket.
+        seat: Seat,
+        /// What the client shows.
+        proof: Proof,
+    },
+    /// This, for a further socket of the connection.
+    For {
+        /// Which.
+        socket: SocketId,
+        /// What.
+        action: Box<Self>,
+    },
+    /// A further socket of the connection is gone.
+    Leave(SocketId),
+    /// Ask the app about a subscription of Laravel Echo: [`Input::Authorized`] says what came of it.
+    Authorize {
+        /// The channel.
+        channel: ChannelName,
+        /// What the app is shown.
+        headers: Vec<Header>,
+    },
     /// Ask something of a channel.
     Ask {
         /// The channel.
@@ -141,6 +174,29 @@ pub enum Action {
     Close(Close),
     /// Count something that no channel hears of.
     Count(Counted),
+}
+
+/// What a client shows to be let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A token.
+    Token(String),
+    /// Nothing but its request, which the app is asked about.
+    Request(Arc<Shown>),
+    /// Nothing, where that is enough.
+    Nobody,
+}
+
+/// A further socket of a connection: to channels it is a subscriber of its own, and what they send it
+/// goes the connection's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// Its id.
+    pub socket: SocketId,
+    /// Which of the connection's sockets it is.
+    pub namespace: Arc<str>,
+    /// How deliveries to it are encoded.
+    pub wire: Wire,
 }
 
 /// What a session turns down by itself.
@@ -236,7 +292,20 @@ impl Door {
             Self::Pusher(session) => session.apply(input, app, now, actions),
             Self::Plain(session) => session.apply(input, app, now, actions),
             Self::Sse(session) => session.apply(input, app, now, actions),
-            Self::SocketIo(session) => session.apply(input, app, now, actions),
+            Self::SocketIo(session) => session.apply((None, input), app, now, actions),
+        }
+    }
+
+    /// As [`Door::apply`], for what happened to a further socket of the connection.
+    pub fn apply_for(
+        &mut self,
+        (socket, input): (SocketId, Input<'_>),
+        app: &App,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Self::SocketIo(session) = self {
+            session.apply((Some(socket), input), app, now, actions);
         }
     }
 

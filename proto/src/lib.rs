@@ -6,7 +6,9 @@
 //! same shape: `apply(command, now, &mut effects) -> reply`. The crate `handbell` runs them.
 
 pub mod app;
+pub mod authorization;
 pub mod channel;
+pub mod client_event;
 pub mod cluster;
 pub mod cursor;
 pub mod door;

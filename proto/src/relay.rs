@@ -72,8 +72,8 @@ pub struct Changes {
     pub is_gap: bool,
     /// Members that came.
     pub added: Vec<Arc<Member>>,
-    /// Users that went.
-    pub removed: Vec<UserId>,
+    /// Members that went.
+    pub removed: Vec<Arc<Member>>,
 }
 
 impl<S> Default for Local<S> {
@@ -160,7 +160,7 @@ impl<S> Local<S> {
         let known = self.members.replace(present.clone()).unwrap_or_default();
         let is_known = |member: &&Arc<Member>| known.contains_key(&member.user);
         changes.added = present.values().filter(|m| !is_known(m)).cloned().collect();
-        changes.removed = known.into_keys().filter(|user| !present.contains_key(user)).collect();
+        changes.removed = known.into_values().filter(|m| !present.contains_key(&m.user)).collect();
     }
 
     /// A connection is no longer a subscriber.
@@ -256,9 +256,9 @@ impl<S> Local<S> {
         members.insert(member.user.clone(), Arc::clone(member)).is_none()
     }
 
-    /// A user went. False if the connections know.
-    pub fn member_removed(&mut self, user: &UserId) -> bool {
-        self.members.as_mut().is_some_and(|members| members.remove(user).is_some())
+    /// A user went: who that was. None if the connections know.
+    pub fn member_removed(&mut self, user: &UserId) -> Option<Arc<Member>> {
+        self.members.as_mut()?.remove(user)
     }
 
     /// The user of the channel came or went. False if the watchers know.

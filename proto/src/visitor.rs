@@ -41,10 +41,16 @@ impl Visitor {
         self.token.as_ref().map(|token| &token.permissions)
     }
 
+    /// When the token expires, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn expires_unix_ms(&self) -> Option<u64> {
+        self.token.as_ref().map(|token| token.expires_unix_ms)
+    }
+
     /// When the token expires. Later jumps of the wall clock do not change it.
     #[must_use]
     pub fn expires_at(&self, now: Now) -> Option<Moment> {
-        let left = self.token.as_ref()?.expires_unix_ms.saturating_sub(now.unix_ms);
+        let left = self.expires_unix_ms()?.saturating_sub(now.unix_ms);
         Some(now.moment + Duration::from_millis(left))
     }
 

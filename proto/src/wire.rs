@@ -1,6 +1,8 @@
 //! Wire formats: a delivery is encoded once for all connections of a relay that share one, and so is
 //! everything else that a door's connection is sent.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::channel::Delivery;
@@ -25,15 +27,17 @@ pub enum Wire {
     Poll,
     /// Socket.IO events in Engine.IO messages in WebSocket frames, whatever the transport is.
     SocketIo,
+    /// The same, for the sockets of Laravel Echo.
+    Echo,
 }
 
 impl Wire {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] =
-        [Self::Pusher, Self::Plain, Self::Sse, Self::Poll, Self::SocketIo];
+        [Self::Pusher, Self::Plain, Self::Sse, Self::Poll, Self::SocketIo, Self::Echo];
 
     /// How many formats there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
 
     /// A word for metrics: the door that speaks it.
     #[must_use]
@@ -44,6 +48,7 @@ impl Wire {
             Self::Sse => "sse",
             Self::Poll => "longpoll",
             Self::SocketIo => "socketio",
+            Self::Echo => "laravel_echo",
         }
     }
 
@@ -72,6 +77,7 @@ impl Wire {
             Self::Sse => sse::frame::deliver(channel, delivery).map(Bytes::from),
             Self::Poll => plain::frame::poll(channel, delivery).map(Bytes::from),
             Self::SocketIo => topics::frame::deliver(channel, delivery).map(Bytes::from),
+            Self::Echo => topics::echo::frame::deliver(channel, delivery).map(Bytes::from),
         }
     }
 
@@ -82,9 +88,16 @@ impl Wire {
         matches!(self, Self::Sse | Self::Poll | Self::SocketIo)
     }
 
-    /// What was encoded for all, as a connection gets it that has come so far.
+    /// Whether what was encoded for all is completed for each connection.
     #[must_use]
-    pub fn placed(self, encoded: Bytes, cursor: &Cursor) -> Bytes {
+    pub const fn is_personal(self) -> bool {
+        self.has_place() || matches!(self, Self::Echo)
+    }
+
+    /// What was encoded for all, as a connection gets it that has come so far, or a further socket of
+    /// it in a namespace.
+    #[must_use]
+    pub fn placed(self, encoded: Bytes, cursor: &Cursor, namespace: Option<&str>) -> Bytes {
         match self {
             Self::Pusher | Self::Plain => encoded,
             Self::Sse => [format!("id: {cursor}\n").as_bytes(), &encoded].concat().into(),
@@ -94,8 +107,10 @@ impl Wire {
             }
             Self::SocketIo => {
                 let place = format!(",{}]", quoted(&cursor.to_string()));
-                text_frame_of(&[&encoded, place.as_bytes()])
+                let beginning = socketio_event(namespace);
+                text_frame_of(&[beginning.as_bytes(), &encoded, place.as_bytes()])
             }
+            Self::Echo => text_frame_of(&[socketio_event(namespace).as_bytes(), &encoded]),
         }
     }
 
@@ -110,7 +125,7 @@ impl Wire {
     pub fn left(self, channel: &ChannelName) -> Option<Bytes> {
         match self {
             Self::SocketIo => Some(topics::frame::left(channel).into()),
-            Self::Pusher | Self::Plain | Self::Sse | Self::Poll => None,
+            Self::Pusher | Self::Plain | Self::Sse | Self::Poll | Self::Echo => None,
         }
     }
 
@@ -118,7 +133,7 @@ impl Wire {
     #[must_use]
     pub fn gap(self, channel: &ChannelName) -> Option<Bytes> {
         match self {
-            Self::Pusher => None,
+            Self::Pusher | Self::Echo => None,
             Self::Plain => {
                 Some(text_frame(&format!("{{{}", plain::frame::open("gap", channel, ""))))
             }
@@ -133,7 +148,7 @@ impl Wire {
     pub fn message(self, text: String) -> Bytes {
         match self {
             Self::Pusher | Self::Plain => text_frame(&text),
-            Self::SocketIo => text_frame(&Packet::Text(&text).to_text()),
+            Self::SocketIo | Self::Echo => text_frame(&Packet::Text(&text).to_text()),
             Self::Sse | Self::Poll => text.into(),
         }
     }
@@ -145,7 +160,7 @@ impl Wire {
             Self::Pusher | Self::Plain => ping_frame(),
             Self::Sse => Bytes::from_static(sse::frame::PING.as_bytes()),
             // The transport has its own.
-            Self::Poll | Self::SocketIo => Bytes::new(),
+            Self::Poll | Self::SocketIo | Self::Echo => Bytes::new(),
         }
     }
 
@@ -155,9 +170,18 @@ impl Wire {
         match self {
             Self::Pusher | Self::Plain => close_frame(close.code, &close.reason),
             // Engine.IO knows no other code (WebSocket's "normal").
-            Self::SocketIo => close_frame(1000, ""),
+            Self::SocketIo | Self::Echo => close_frame(1000, ""),
             Self::Sse | Self::Poll => Bytes::new(),
         }
+    }
+}
+
+/// What an event begins with: a message to Engine.IO, an event to Socket.IO, and its namespace unless
+/// that is the main one.
+fn socketio_event(namespace: Option<&str>) -> Cow<'static, str> {
+    match namespace {
+        None | Some(topics::MAIN) => Cow::Borrowed("42"),
+        Some(namespace) => Cow::Owned(format!("42{namespace},")),
     }
 }
 

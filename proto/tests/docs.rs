@@ -26,10 +26,12 @@ fn the_limits_page_lists_every_limit() {
          | id of a publish with a token | 128 bytes, remembered for 120 s | `invalid_message` or HTTP 400 |\n\
          | keys remembered | 4,096 for each of 4,096 slots | the oldest are forgotten |\n\
          | token | 8192 bytes | HTTP 401, or `Authentication failed` |\n\
+         | answer of an application that is asked | 8192 bytes, 64 questions of an app at once | HTTP 503 |\n\
          | channels of an event stream, a poll, or a place | 100 | HTTP 400; a Socket.IO client in more is not recovered |\n\
          | wait of a poll | 25 s | it is answered |\n\
-         | Engine.IO payload from a client | 1,000,000 bytes; 16 packets until its token was checked, then 4,096 | the session is closed |\n\
-         | Socket.IO client that does not connect to the namespace | 45 s | the session is closed |\n\
+         | Engine.IO payload from a client | 1,000,000 bytes; 16 packets until it was let in, then 4,096 | the session is closed |\n\
+         | Socket.IO client that does not connect to a namespace | 45 s | the session is closed |\n\
+         | Socket.IO namespaces of an app | 16 | the configuration is refused |\n\
          | age of a signed request | 600 s either way | HTTP 401 |\n\
          | head of an HTTP request | 16 KiB, 100 headers, 10 s | HTTP 431, or the connection is closed |\n\
          | body of an HTTP request | `request_bytes`, at 1 KiB a second or faster | HTTP 413 or 408 |\n\

@@ -19,6 +19,7 @@ const EMPTY_NAMES: &[&str] = &["Manager", "Service", "Handler", "Helper", "Util"
 
 /// Files in which a lock may stand: everything else sends messages or owns its state.
 const LOCKS: &[&str] = &[
+    "node/src/authorization.rs",
     "node/src/channels.rs",
     "node/src/cluster/peers.rs",
     "node/src/outbox.rs",

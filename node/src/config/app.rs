@@ -6,12 +6,14 @@ use proto::app::{Limits, Secret, Webhook};
 use proto::http::webhook::Kind;
 use proto::origin::OriginPattern;
 use proto::permission::Roles;
+use proto::topics::Namespaces;
 use proto::{App, AppId};
 use serde::{Deserialize, Serialize};
 
-use crate::webhook::guard::{Reach, check_url};
+use crate::outgoing::guard::{Reach, check_url};
 
 use super::ConfigError;
+use super::authorization::{AuthorizationSection, LaravelEchoSection};
 use super::jwt_key::{JwtKeySection, Place};
 
 /// One app.
@@ -64,6 +66,15 @@ pub struct AppSection {
     /// Roles of tokens that differ from the defaults.
     #[serde(default)]
     pub roles: Roles,
+    /// Namespaces of Socket.IO beside `/`, or what that is.
+    #[serde(default)]
+    pub namespaces: Namespaces,
+    /// Where the app is asked about visitors who show no token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<AuthorizationSection>,
+    /// Where the app is asked about subscriptions of Laravel Echo.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub laravel_echo: Option<LaravelEchoSection>,
 }
 
 /// `[[apps.webhooks]]`.
@@ -122,6 +133,9 @@ impl AppSection {
             webhooks: Vec::new(),
             jwt_keys: Vec::new(),
             roles: Roles::default(),
+            namespaces: Namespaces::default(),
+            authorization: None,
+            laravel_echo: None,
         }
     }
 
@@ -140,9 +154,12 @@ impl AppSection {
         })?;
         let origins: Result<Vec<_>, _> =
             self.origins.iter().map(|o| OriginPattern::parse(o)).collect();
+        let origins = origins.map_err(|error| rule(error.to_string()))?;
         if let Some(limit) = self.limits.zeros().first() {
             return Err(rule(format!("limits.{limit} must be at least 1")));
         }
+        let authorization = self.authorization.as_ref().map(|it| it.check(&origins)).transpose();
+        let laravel_echo = self.laravel_echo.as_ref().map(|it| it.check(&origins)).transpose();
         let mut urls = BTreeSet::new();
         if let Some(twice) = self.webhooks.iter().find(|webhook| !urls.insert(&webhook.url)) {
             return Err(rule(format!("two webhooks have the url {}", twice.url)));
@@ -165,13 +182,16 @@ impl AppSection {
             client_events: self.client_events,
             subscription_count: self.subscription_count,
             watchlist: self.watchlist,
-            origins: origins.map_err(|error| rule(error.to_string()))?,
+            authorization: authorization.map_err(&rule)?,
+            laravel_echo: laravel_echo.map_err(&rule)?,
+            origins,
             channels: self.channels.clone(),
             limits: self.limits.clone(),
-            webhooks: webhooks.map_err(rule)?,
+            webhooks: webhooks.map_err(&rule)?,
             jwt_keys,
             jwks,
             roles: self.roles.clone(),
+            namespaces: self.namespaces.clone(),
         })
     }
 
@@ -192,7 +212,7 @@ impl AppSection {
 
 impl WebhookSection {
     fn check(&self) -> Result<Webhook, String> {
-        let reach = if self.allow_private_address { Reach::Any } else { Reach::Global };
+        let reach = Reach::allowing(self.allow_private_address);
         check_url(&self.url, reach).map_err(|error| format!("webhook: {error}"))?;
         for (name, value) in &self.headers {
             let is_name = axum::http::HeaderName::try_from(name.as_str()).is_ok();

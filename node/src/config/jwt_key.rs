@@ -9,7 +9,7 @@ use proto::token::jwks::JwksSource;
 use proto::token::key::Algorithm;
 use serde::{Deserialize, Serialize};
 
-use crate::webhook::guard::{Reach, check_url};
+use crate::outgoing::guard::{Reach, check_url};
 
 /// One key, or one set of them, for one algorithm.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -85,7 +85,7 @@ impl JwtKeySection {
         if matches!(self.algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512) {
             return Err("HS256, HS384 and HS512 take a `secret`, never a `jwks`".into());
         }
-        let reach = if self.allow_private_address { Reach::Any } else { Reach::Global };
+        let reach = Reach::allowing(self.allow_private_address);
         let uri = check_url(url, reach).map_err(|error| error.to_string())?;
         if uri.scheme_str() != Some("https") && reach == Reach::Global {
             return Err(format!(

@@ -138,6 +138,46 @@ fn keys_of_tokens_are_checked() {
 }
 
 #[test]
+fn where_an_application_is_asked_is_checked() {
+    let app = format!("{APP}origins = [\"https://a.example\"]\n");
+    let url = "url = \"https://a.example/who\"";
+    let asked = |lines: &str| format!("{app}[apps.authorization]\n{lines}\n");
+    check_error(&asked("timeout = \"1s\""), &[":6:", "url"]);
+    check_error(&asked(&format!("{url}\ntimeuot = \"1s\"")), &[":8:", "mean `timeout`?"]);
+    check_error(
+        &asked("url = \"http://a.example/\""),
+        &["app `a`: authorization:", "must be https"],
+    );
+    check_error(&asked("url = \"https://10.0.0.1/\""), &["10.0.0.1", "allow_private_address"]);
+    check_error(&asked("url = \"https://u:p@a.example/\""), &["user name"]);
+    let with = |line: &str| asked(&format!("{url}\n{line}"));
+    check_error(&with("timeout = \"0s\""), &["`timeout` must be more than 0s"]);
+    check_error(&with("timeout = \"11s\""), &["at most 10s"]);
+    check_error(&with("cache_seconds = 3601"), &["`cache_seconds` must be at most 3600"]);
+    check_error(&with("cache_entries = 0"), &["`cache_entries` must be from 1"]);
+    check_error(&with("headers = []"), &["`headers` has 1 to 16 names"]);
+    check_error(&with("headers = [\"a b\"]"), &["`a b` is not the name of a header"]);
+    for own in ["Host", "content-length", "Transfer-Encoding", "X-Pusher-Key", "upgrade"] {
+        check_error(&with(&format!("headers = [\"{own}\"]")), &[own, "cannot be passed on"]);
+    }
+    let anywhere = format!("{APP}[apps.authorization]\n{url}\n");
+    check_error(&anywhere, &["list the pages that may connect in `origins`"]);
+
+    let echo = |lines: &str| format!("{app}[apps.laravel_echo]\n{lines}\n");
+    check_error(&echo("url = \"http://a.example/\""), &["app `a`: laravel_echo:", "must be https"]);
+    check_error(&format!("{APP}[apps.laravel_echo]\n{url}\n"), &["laravel_echo", "`origins`"]);
+    check_error(&format!("{APP}[apps.namespaces]\n\"/a\" = \"rooms\"\n"), &[":6:", "laravel-echo"]);
+    check_error(&format!("{APP}[apps.namespaces]\n\"a\" = \"topics\"\n"), &["is no namespace"]);
+
+    let (_directory, source) = source(&with("headers = [\"X-Session\", \"Cookie\", \"cookie\"]"));
+    let config = source.load().unwrap();
+    let terms = config.check().unwrap().remove(0).authorization.unwrap();
+    assert_eq!(terms.backend.headers, ["cookie", "x-session"]);
+    assert_eq!((terms.backend.timeout, terms.cache_seconds), (Duration::from_secs(3), 10));
+    assert!(config.to_toml().unwrap().contains("cache_entries = 1000"));
+}
+
+#[test]
 fn roles_go_over_the_defaults() {
     check_error(
         &format!("{APP}[apps.roles]\nuser = [\"public:*\", \"a*b\"]\n"),

@@ -5,10 +5,11 @@ use std::fmt::Write;
 
 use axum::http::{HeaderMap, header::ORIGIN};
 use bytes::Bytes;
+use proto::App;
 
 /// The head of an event stream. The page that asked may read it: it was let in.
 #[must_use]
-pub fn event_stream(headers: &HeaderMap) -> Bytes {
+pub fn event_stream(app: &App, headers: &HeaderMap) -> Bytes {
     let mut head = String::from(
         "HTTP/1.1 200 OK\r\n\
          content-type: text/event-stream\r\n\
@@ -21,6 +22,9 @@ pub fn event_stream(headers: &HeaderMap) -> Bytes {
     if let Some(origin) = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()) {
         // A header's value has no line break, so it adds no other header.
         let _ = write!(head, "access-control-allow-origin: {origin}\r\n");
+        if app.backends().next().is_some() {
+            head.push_str("access-control-allow-credentials: true\r\n");
+        }
     }
     head.push_str("\r\n");
     head.into()

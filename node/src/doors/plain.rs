@@ -13,7 +13,7 @@ use proto::visitor::Visitor;
 use proto::wire::Wire;
 use proto::{Refusal, SocketId};
 
-use super::visitors::{Asking, let_user_in};
+use super::visitors::Guest;
 use crate::apps::AppEntry;
 use crate::http::error::HttpError;
 use crate::random;
@@ -30,7 +30,8 @@ pub async fn connect(
     State(server): State<Arc<Server>>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, HttpError> {
-    let (entry, visitor) = let_user_in(&server, Asking::of(&request)).await?;
+    let guest = Guest::of(&server, &request)?;
+    let (entry, visitor) = guest.let_user_in("ws", &[]).await?;
     if server.is_draining() || server.router.channels().is_stopped() {
         return Err(HttpError::unavailable("this node does not serve now; try again"));
     }

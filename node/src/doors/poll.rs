@@ -23,7 +23,7 @@ use proto::wire::Wire;
 use proto::{ChannelKey, ChannelName, Refusal, SocketId};
 use tokio::time::timeout;
 
-use super::visitors::{Asking, Parameters, let_user_in};
+use super::visitors::{Guest, Parameters};
 use crate::apps::AppEntry;
 use crate::http::error::HttpError;
 use crate::outbox::{Outbox, Writer};
@@ -48,14 +48,16 @@ pub async fn poll(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Result<Response, HttpError> {
-    let (entry, visitor) = let_user_in(&server, Asking::of(&request)).await?;
+    let guest = Guest::of(&server, &request)?;
     let parameters = Parameters::of(request.uri());
     let cursor = match parameters.get("lastMessageId").filter(|id| !id.is_empty()) {
         Some(id) => Some(Cursor::parse(id).map_err(|e| HttpError::bad_request(e.to_string()))?),
         None => None,
     };
     let wait = wait(&parameters)?;
-    let channels = channels(&server, (&entry, &visitor), &parameters, cursor.as_ref()).await?;
+    let names = names(&parameters, cursor.as_ref())?;
+    let (entry, visitor) = guest.let_user_in("poll", &names).await?;
+    let channels = channels(&server, (&entry, &visitor), &names).await?;
     tracing::debug!(
         app = %entry.app.id, user = ?visitor.user(), place = parameters.get("lastMessageId"),
         "a client polls"
@@ -82,20 +84,34 @@ fn answer(events: &[Bytes], unix_ms: u64) -> Response {
     ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response()
 }
 
-/// The channels that the client names, or those that it went on from, or what the user may read of
-/// the channels in which somebody is, and the user's own.
+/// The channels that the client names, or those that it went on from.
+fn names<'a>(
+    parameters: &'a Parameters,
+    cursor: Option<&'a Cursor>,
+) -> Result<Vec<&'a str>, HttpError> {
+    let listed = parameters.all("channels").flat_map(|names| names.split(','));
+    let mut names: Vec<&str> = listed.chain(parameters.all("channel")).collect();
+    if names.is_empty() {
+        names.extend(cursor.into_iter().flat_map(Cursor::channels).map(ChannelName::as_str));
+    }
+    names.sort_unstable();
+    names.dedup();
+    match names.len() {
+        0..=CHANNELS_MAX => Ok(names),
+        _ => Err(HttpError::bad_request(format!("a poll has {CHANNELS_MAX} channels at most"))),
+    }
+}
+
+/// The channels of these names, or what the user may read of the channels in which somebody is, and
+/// the user's own.
 async fn channels(
     server: &Server,
     (entry, visitor): (&AppEntry, &Visitor),
-    parameters: &Parameters,
-    cursor: Option<&Cursor>,
+    names: &[&str],
 ) -> Result<Vec<Wanted>, HttpError> {
     let app = &entry.app;
-    let listed = parameters.all("channels").flat_map(|names| names.split(','));
-    let named: Vec<&str> = listed.chain(parameters.all("channel")).collect();
-    let known = cursor.into_iter().flat_map(Cursor::channels).map(ChannelName::as_str);
     let mut channels = Vec::new();
-    for name in named.iter().copied().chain(known.filter(|_| named.is_empty())) {
+    for name in names {
         channels.push(visitor.subscribe(app, name).map_err(HttpError::of_visitor)?);
     }
     if channels.is_empty() {
@@ -105,13 +121,12 @@ async fn channels(
         let names = own.chain(occupied.iter().map(|listed| listed.channel.to_string()));
         let readable = names.filter_map(|name| visitor.subscribe(app, &name).ok());
         channels.extend(readable.take(CHANNELS_MAX));
+        channels.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        channels.dedup_by(|(one, _), (other, _)| one == other);
     }
-    channels.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    channels.dedup_by(|(one, _), (other, _)| one == other);
-    match channels.len() {
-        0 => Err(HttpError::bad_request("which channels? `?channels=a,b`")),
-        1..=CHANNELS_MAX => Ok(channels),
-        _ => Err(HttpError::bad_request(format!("a poll has {CHANNELS_MAX} channels at most"))),
+    match channels.is_empty() {
+        true => Err(HttpError::bad_request("which channels? `?channels=a,b`")),
+        false => Ok(channels),
     }
 }
 

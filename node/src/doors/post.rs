@@ -14,7 +14,7 @@ use proto::{ChannelKey, Refusal};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::visitors::{Asking, Parameters, let_user_in};
+use super::visitors::{Guest, Parameters};
 use crate::http::channels::Answer;
 use crate::http::error::HttpError;
 use crate::http::{JSON, read_body};
@@ -42,10 +42,11 @@ pub async fn publish(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Result<Answer, HttpError> {
-    let (entry, visitor) = let_user_in(&server, Asking::of(&request)).await?;
-    let body = read_body(request.into_body(), entry.app.limits.request_bytes).await?;
+    let guest = Guest::of(&server, &request)?;
+    let body = read_body(request.into_body(), guest.app().limits.request_bytes).await?;
     let body: Posting = serde_json::from_slice(&body)
         .map_err(|error| HttpError::bad_request(format!("the body cannot be read: {error}")))?;
+    let (entry, visitor) = guest.let_user_in("publish", &[&body.channel]).await?;
     let app = &entry.app;
     let channel = visitor.publish(app, &body.channel).map_err(HttpError::of_visitor)?;
     let data = body.data.as_deref().map_or("null", RawValue::get);
@@ -75,9 +76,10 @@ pub async fn presence(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Result<Answer, HttpError> {
-    let (entry, visitor) = let_user_in(&server, Asking::of(&request)).await?;
+    let guest = Guest::of(&server, &request)?;
     let parameters = Parameters::of(request.uri());
     let name = parameters.get("channel").unwrap_or_default();
+    let (entry, visitor) = guest.let_user_in("presence", &[name]).await?;
     let (channel, _) = visitor.subscribe(&entry.app, name).map_err(HttpError::of_visitor)?;
     let key = ChannelKey { app: entry.app.id.clone(), channel: channel.clone() };
     let reply = server.router.ask(key, Command::Members).answer().await.map_err(Refusal::from)?;

@@ -17,7 +17,7 @@ use proto::wire::Wire;
 use proto::{App, Refusal, SocketId};
 
 use super::head;
-use super::visitors::{Asking, Parameters, let_in};
+use super::visitors::{Guest, Parameters};
 use crate::apps::AppEntry;
 use crate::http::error::HttpError;
 use crate::listen::Takeover;
@@ -38,16 +38,20 @@ pub async fn connect(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Result<Response<Body>, HttpError> {
-    let (entry, visitor) = let_in(&server, Asking::of(&request)).await?;
+    let guest = Guest::of(&server, &request)?;
     if server.is_draining() || server.router.channels().is_stopped() {
         return Err(HttpError::unavailable("this node does not serve now; try again"));
     }
-    let wanted = wanted(&server, &entry.app, &visitor, &request)?;
+    let names = names(&server, guest.app(), &request)?;
+    let cursor = last_id(request.headers(), &Parameters::of(request.uri()))?;
+    let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (entry, visitor) = guest.let_in("sse", &asked).await?;
+    let wanted = wanted(&entry.app, &visitor, &names, cursor.as_ref())?;
     let Some(takeover) = request.extensions().get::<Takeover>().cloned() else {
         return Err(HttpError::unavailable("this connection cannot become a stream"));
     };
     server.quotas.admit(&entry.app.id, Demand::Connection).await.map_err(Refusal::from)?;
-    let head = head::event_stream(request.headers());
+    let head = head::event_stream(&entry.app, request.headers());
     let stream = open(Arc::clone(&server), entry, (visitor, wanted), head);
     takeover.begin(Box::new(|socket| Box::pin(stream(socket)))).await
 }
@@ -74,23 +78,16 @@ fn open(
 
 /// The channels of a stream, and where it goes on in them.
 fn wanted(
-    server: &Server,
     app: &App,
     visitor: &Visitor,
-    request: &Request<Body>,
+    names: &[String],
+    cursor: Option<&Cursor>,
 ) -> Result<Vec<Wanted>, HttpError> {
-    let names = names(server, request)?;
-    if names.len() > CHANNELS_MAX.min(app.limits.channels_per_connection) {
-        return Err(HttpError::bad_request(format!(
-            "a stream has {CHANNELS_MAX} channels at most"
-        )));
-    }
-    let cursor = last_id(request.headers(), &Parameters::of(request.uri()))?;
     let mut wanted: Vec<Wanted> = Vec::with_capacity(names.len());
     for name in names {
-        let (channel, role) = visitor.subscribe(app, &name).map_err(HttpError::of_visitor)?;
+        let (channel, role) = visitor.subscribe(app, name).map_err(HttpError::of_visitor)?;
         if wanted.iter().all(|(known, ..)| *known != channel) {
-            let since = cursor.as_ref().and_then(|cursor| cursor.get(&channel));
+            let since = cursor.and_then(|cursor| cursor.get(&channel));
             wanted.push((channel, role, since));
         }
     }
@@ -98,7 +95,7 @@ fn wanted(
 }
 
 /// The names in the path, by a route template or as it stands, or in the query.
-fn names(server: &Server, request: &Request<Body>) -> Result<Vec<String>, HttpError> {
+fn names(server: &Server, app: &App, request: &Request<Body>) -> Result<Vec<String>, HttpError> {
     let section = &server.doors.sse;
     let path = request.uri().path().strip_prefix(section.path.as_str()).unwrap_or_default();
     let path = path.trim_start_matches('/');
@@ -110,9 +107,12 @@ fn names(server: &Server, request: &Request<Body>) -> Result<Vec<String>, HttpEr
     let parameters = Parameters::of(request.uri());
     let listed = parameters.all("channels").flat_map(|names| names.split(','));
     let names: Vec<String> = listed.chain(parameters.all("channel")).map(str::to_owned).collect();
-    match names.is_empty() {
-        true => Err(HttpError::bad_request("which channels? `/sse/{channel}` or `?channels=a,b`")),
-        false => Ok(names),
+    match names.len() {
+        0 => Err(HttpError::bad_request("which channels? `/sse/{channel}` or `?channels=a,b`")),
+        count if count > CHANNELS_MAX.min(app.limits.channels_per_connection) => {
+            Err(HttpError::bad_request(format!("a stream has {CHANNELS_MAX} channels at most")))
+        }
+        _ => Ok(names),
     }
 }
 

@@ -1,14 +1,19 @@
 //! Who a request comes from, at the doors that take tokens: the app, and the visitor.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::{HeaderMap, Request, StatusCode, Uri};
-use proto::Refusal;
+use proto::app::Secret;
+use proto::authorization::Shown;
+use proto::plain::code::PERMISSION_DENIED;
 use proto::token::{claimed_app, strip_bearer};
 use proto::visitor::Visitor;
+use proto::{App, Refusal};
 
 use crate::apps::AppEntry;
+use crate::authorization::Denied;
 use crate::http::error::HttpError;
 use crate::listen::Peer;
 use crate::server::Server;
@@ -37,37 +42,102 @@ impl Parameters {
     }
 }
 
-/// What a request shows of who makes it.
+/// Somebody who makes a request of an app, and was not let in yet.
 #[derive(Debug)]
-pub struct Asking<'a> {
-    headers: &'a HeaderMap,
-    parameters: Parameters,
-    is_tls: bool,
+pub struct Guest {
+    entry: Arc<AppEntry>,
+    token: Option<String>,
+    shown: Shown,
 }
 
-impl<'a> Asking<'a> {
-    /// Looks at a request.
+impl Guest {
+    /// Finds the app that a request is for, and whether it may be asked from there.
+    ///
+    /// # Errors
+    /// 403 for a page of another origin, and what is wrong with the app.
+    pub fn of<B>(server: &Server, request: &Request<B>) -> Result<Self, HttpError> {
+        let headers = request.headers();
+        let parameters = Parameters::of(request.uri());
+        let entry = app_of(server, token(headers, &parameters)?, &parameters)?;
+        let app = &entry.app;
+        check_open(app, request)?;
+        let shown = shown(app, headers);
+        if !app.allows_origin(shown.origin.as_deref()) {
+            let message = "pages of this origin may not connect to this app";
+            return Err(HttpError::new(StatusCode::FORBIDDEN, "origin", message));
+        }
+        // The application may have its own use for that header.
+        let asked = app.authorization.as_ref();
+        let is_its = asked.is_some_and(|it| it.backend.takes(AUTHORIZATION.as_str()));
+        let token = match is_its {
+            true => parameters.get("token").map(strip_bearer),
+            false => token(headers, &parameters)?,
+        };
+        let token = token.map(str::to_owned);
+        Ok(Self { entry, token, shown })
+    }
+
+    /// The app.
     #[must_use]
-    pub fn of<B>(request: &'a Request<B>) -> Self {
-        let is_tls = request.extensions().get::<Peer>().is_some_and(|peer| peer.is_tls);
-        Self { headers: request.headers(), parameters: Parameters::of(request.uri()), is_tls }
+    pub fn app(&self) -> &App {
+        &self.entry.app
+    }
+
+    /// Finds out who it is: by the token, or as the app says, which hears of the door and of the
+    /// channels that are named there. Without either it is anyone.
+    ///
+    /// # Errors
+    /// 401 for a token that is not in order; 403 if the app says no, and 503 if it says nothing.
+    pub async fn let_in(
+        self,
+        door: &str,
+        channels: &[&str],
+    ) -> Result<(Arc<AppEntry>, Visitor), HttpError> {
+        let Self { entry, token, shown } = self;
+        let Some(token) = token else {
+            let visitor = entry.authorize(&shown, door, channels).await.map_err(|denied| {
+                entry.metrics.auth_failed("authorization");
+                match denied {
+                    Denied::Forbidden(_) => {
+                        HttpError::of_visitor(Refusal::Unauthorized(PERMISSION_DENIED))
+                    }
+                    Denied::Unavailable => HttpError::unavailable(denied.to_string()),
+                }
+            })?;
+            return Ok((entry, visitor));
+        };
+        let verified = entry.verify_token(&token).await.map_err(|error| {
+            entry.metrics.auth_failed("token");
+            HttpError::unauthorized(format!("Authentication failed: {error}"))
+        })?;
+        Ok((entry, Visitor::with(verified)))
+    }
+
+    /// As [`Guest::let_in`], where everyone has to be somebody.
+    ///
+    /// # Errors
+    /// As [`Guest::let_in`], and 401 for anyone.
+    pub async fn let_user_in(
+        self,
+        door: &str,
+        channels: &[&str],
+    ) -> Result<(Arc<AppEntry>, Visitor), HttpError> {
+        let (entry, visitor) = self.let_in(door, channels).await?;
+        match visitor.user() {
+            Some(_) => Ok((entry, visitor)),
+            None => Err(HttpError::unauthorized(
+                "Authentication failed: a token is missing (`Authorization: Bearer …` or `?token=`)",
+            )),
+        }
     }
 }
 
-/// Finds out who makes a request. Without a token it is anyone.
+/// Checks that an app takes requests at all, and such as this one.
 ///
 /// # Errors
-/// 401 for a token that is not in order, 403 for a page of another origin, and what is wrong with the
-/// app.
-pub async fn let_in(
-    server: &Server,
-    asking: Asking<'_>,
-) -> Result<(Arc<AppEntry>, Visitor), HttpError> {
-    let Asking { headers, parameters, is_tls } = asking;
-    let token = token(headers, &parameters)?;
-    let entry = app_of(server, token, &parameters)?;
-    let app = &entry.app;
-    let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
+/// 403.
+pub fn check_open<B>(app: &App, request: &Request<B>) -> Result<(), HttpError> {
+    let is_tls = request.extensions().get::<Peer>().is_some_and(|peer| peer.is_tls);
     if !app.enabled {
         return Err(Refusal::Disabled { feature: "this app", setting: "enabled" }.into());
     }
@@ -75,35 +145,19 @@ pub async fn let_in(
         let message = "this app only takes TLS connections";
         return Err(HttpError::new(StatusCode::FORBIDDEN, "tls_only", message));
     }
-    if !app.allows_origin(origin) {
-        let message = "pages of this origin may not connect to this app";
-        return Err(HttpError::new(StatusCode::FORBIDDEN, "origin", message));
-    }
-    let Some(token) = token else {
-        return Ok((entry, Visitor::anyone()));
-    };
-    let verified = entry.verify_token(token).await.map_err(|error| {
-        entry.metrics.auth_failed("token");
-        HttpError::unauthorized(format!("Authentication failed: {error}"))
-    })?;
-    Ok((entry, Visitor::with(verified)))
+    Ok(())
 }
 
-/// As [`let_in`], where everyone needs a token.
-///
-/// # Errors
-/// As [`let_in`], and 401 without a token.
-pub async fn let_user_in(
-    server: &Server,
-    asking: Asking<'_>,
-) -> Result<(Arc<AppEntry>, Visitor), HttpError> {
-    let (entry, visitor) = let_in(server, asking).await?;
-    match visitor.user() {
-        Some(_) => Ok((entry, visitor)),
-        None => Err(HttpError::unauthorized(
-            "Authentication failed: a token is missing (`Authorization: Bearer …` or `?token=`)",
-        )),
-    }
+/// What a request shows of who makes it, to an app that wants to be asked.
+#[must_use]
+pub fn shown(app: &App, headers: &HeaderMap) -> Shown {
+    let names: BTreeSet<&String> = app.backends().flat_map(|backend| &backend.headers).collect();
+    let values = |name: &String| {
+        let texts = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+        texts.map(|text| (name.clone(), Secret::new(text))).collect::<Vec<_>>()
+    };
+    let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null").to_owned());
+    Shown { headers: names.into_iter().flat_map(values).collect(), origin }
 }
 
 /// The app whose pages a request's answer may be shown to, before anything of it is believed.

@@ -14,7 +14,7 @@ use crate::doors::visitors;
 use crate::metrics::Route;
 use crate::server::Server;
 
-use super::cors::Asked;
+use super::cors::{Allowed, Asked};
 
 /// Runs a request.
 pub(super) async fn run(
@@ -40,16 +40,16 @@ pub(super) async fn run(
 
 /// Whether pages of an origin may use the app that a request is for: the path names it, or the token
 /// or the query. At the Pusher door's fallback they hear that they may not in the answer itself.
-fn allows(server: &Server, request: &Request, origin: &str) -> bool {
+fn allows(server: &Server, request: &Request, origin: &str) -> Allowed {
     let path = request.uri().path();
     let rest = path.strip_prefix(server.doors.fallback.path.as_str());
     if rest.is_some_and(|rest| rest.starts_with("/app/")) {
-        return true;
+        return Allowed::Yes;
     }
     let path = path.strip_prefix("/apps/");
     let entry = match path.and_then(|rest| rest.split('/').next()) {
         Some(id) => server.apps.by_id(id),
         None => visitors::claimed(server, request),
     };
-    entry.is_some_and(|entry| entry.app.allows_origin(Some(origin)))
+    entry.map_or(Allowed::No, |entry| Allowed::by(&entry.app, origin))
 }

@@ -46,7 +46,7 @@ impl Provider {
     }
 
     fn set(&self, pace: Pace) -> KeySet {
-        KeySet::start(source(&self.url, true), pace)
+        KeySet::start(Client::new(), source(&self.url, true), pace)
     }
 
     fn answers(&self, answer: String) {
@@ -144,7 +144,7 @@ async fn a_set_that_cannot_be_fetched_stays_as_it_was() {
     let set = provider.set(QUICK);
     check(&token("1", &one), &set).await.unwrap();
     let redirect = format!("302 Found\r\nlocation: {}", elsewhere.url);
-    let long = format!("{{\"keys\":[{}]}}", " ".repeat(SET_BYTES_MAX));
+    let long = format!("{{\"keys\":[{}]}}", " ".repeat(BOUNDS.bytes));
     for wrong in [
         answer("500 Internal Server Error", ""),
         answer(&redirect, ""),
@@ -172,7 +172,7 @@ async fn a_set_in_a_private_range_is_not_fetched_unless_it_may_be() {
     for url in
         [provider.url.clone(), format!("http://localhost:{port}"), "http://localhost/".into()]
     {
-        let set = KeySet::start(source(&url, false), QUICK);
+        let set = KeySet::start(Client::new(), source(&url, false), QUICK);
         assert_eq!(check(&token("1", &one), &set).await, Err(TokenError::Algorithm), "{url}");
     }
     assert_eq!(provider.asked(), 0);

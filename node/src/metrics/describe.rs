@@ -50,6 +50,10 @@ const COUNTERS: &[Meaning] = &[
         "handbell_auth_failures_total",
         "Requests and subscriptions with a missing or wrong signature",
     ),
+    (
+        "handbell_authorizations_total",
+        "Visitors without a token about whom the app was asked, by what came of it",
+    ),
     ("handbell_rate_limited_total", "Requests and messages refused because they came too fast"),
     ("handbell_webhook_deliveries_total", "Webhook events, by what became of them"),
     ("handbell_channels_started_total", "Channel actors started"),

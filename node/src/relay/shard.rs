@@ -66,8 +66,8 @@ pub struct Shard {
 struct Sink {
     outbox: Arc<Outbox>,
     wire: Wire,
-    /// Whether it is known how far the subscriber's connection has come.
-    has_place: bool,
+    /// Whether what was encoded for all is completed for the subscriber, or its place is followed.
+    is_personal: bool,
 }
 
 impl Shard {
@@ -112,8 +112,9 @@ impl Shard {
 
     fn handle(&mut self, message: ToShard) {
         match message {
-            ToShard::Attach { socket, outbox, wire, is_resumable } => {
-                let connection = Connection::new(outbox, wire, is_resumable);
+            ToShard::Attach { socket, outbox, wire, is_resumable, namespace } => {
+                let further = namespace.map(|namespace| (socket, namespace));
+                let connection = Connection::new(outbox, wire, is_resumable, further);
                 self.connections.insert(socket, connection);
             }
             ToShard::Mark { socket } => {
@@ -256,9 +257,9 @@ impl Shard {
                     self.tell_subscribers(key, delivery, Some(*except));
                 }
             }
-            Delivery::MemberRemoved { user } => {
-                if self.local(key).is_some_and(|local| local.member_removed(user)) {
-                    self.tell_subscribers(key, delivery, None);
+            Delivery::MemberRemoved { user, .. } => {
+                if let Some(member) = self.local(key).and_then(|it| it.member_removed(user)) {
+                    self.tell_subscribers(key, &fanout::gone(&member), None);
                 }
             }
             Delivery::SubscriptionCount(_) => {

@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::apps::AppEntry;
+use crate::outgoing::Client;
 
-use super::deliver::Client;
+use super::deliver::post;
 use super::queue::{Pending, Queue};
 use super::{Address, Webhooks};
 
@@ -84,7 +85,7 @@ async fn deliver(
             return false;
         };
         let attempt = Instant::now();
-        let outcome = client.post(&entry.app, webhook, (&ids, &body)).await;
+        let outcome = post(client, &entry.app, webhook, (&ids, &body)).await;
         entry.metrics.webhook_took(attempt.elapsed().as_secs_f64());
         let Err(error) = outcome else {
             entry.metrics.webhook("delivered", count);

@@ -25,7 +25,7 @@ export const anything = (sub) => token(sub, { permissions: ["*"] });
 
 /** A WebSocket at /ws. Its inbox has the messages, by their type. */
 export function plain(t, endpoint, jwt) {
-  const socket = new WebSocket(`ws://127.0.0.1:${endpoint.port}/ws?token=${jwt}`);
+  const socket = new WebSocket(`${endpoint.url.replace(/^http/, "ws")}/ws?token=${jwt}`);
   t.after(() => socket.terminate());
   const inbox = new Inbox();
   socket.on("message", (text) => {
@@ -53,9 +53,8 @@ export function plain(t, endpoint, jwt) {
 }
 
 /** A Socket.IO client. Its inbox has the events, by their name; `data` is the first argument. */
-export function socketIo(t, endpoint, jwt, options = {}) {
-  const url = `http://127.0.0.1:${endpoint.port}`;
-  const socket = io(url, { auth: { token: `Bearer ${jwt}` }, forceNew: true, reconnectionDelay: 50, ...options });
+export function socketIo(t, endpoint, jwt, options = {}, namespace = "") {
+  const socket = io(endpoint.url + namespace, { auth: { token: `Bearer ${jwt}` }, forceNew: true, reconnectionDelay: 50, ...options });
   t.after(() => socket.close());
   const inbox = new Inbox();
   socket.onAny((event, data) => inbox.push({ event, data }));

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { DOORS, publisher, subscribed, withoutRepetition } from "./resuming.mjs";
+import { DOORS, NAMESPACE, publisher, subscribed, withoutRepetition } from "./resuming.mjs";
 import { APP, eventually, startBalancer, startServer } from "./support.mjs";
 
 /** Events before the fault, around it, and when the client may come back. */
@@ -30,7 +30,7 @@ const FAULTS = {
 for (const [fault, { owner, killed, isPause }] of Object.entries(FAULTS)) {
   for (const [door, listen] of Object.entries(DOORS)) {
     test(`${door}: ${fault}, and every event comes once and in order`, async (t) => {
-      const server = await startServer(t, { nodes: 3 });
+      const server = await startServer(t, { nodes: 3, app: '[apps.namespaces]\n"/admin" = "topics"' });
       const [a, , c] = server.nodes;
       const channel = await ownedBy(server.nodes[owner]);
       const way = await startBalancer(t, [a.port]);

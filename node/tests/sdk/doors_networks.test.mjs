@@ -5,10 +5,10 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { anything, plain, poll, socketIo, token } from "./doors.mjs";
-import { DOORS, publisher, subscribed, withoutRepetition } from "./resuming.mjs";
+import { DOORS, NAMESPACE, publisher, subscribed, withoutRepetition } from "./resuming.mjs";
 import { eventually, startBalancer, startProxy, startServer } from "./support.mjs";
 
-const server = await startServer(test);
+const server = await startServer(test, { app: NAMESPACE });
 const ports = server.nodes.map((node) => node.port);
 let number = 0;
 const fresh = (prefix) => `${prefix}-${(number += 1)}`;

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { anything, plain, publish, socketIo } from "./doors.mjs";
-import { DOORS, subscribed } from "./resuming.mjs";
+import { DOORS, NAMESPACE, subscribed } from "./resuming.mjs";
 import { APP, eventually, startBalancer, startServer } from "./support.mjs";
 
 const EACH = 30;
@@ -47,7 +47,7 @@ const PUBLISHERS = {
 
 for (const [fault, killed] of Object.entries({ "that has the listeners": 0, "that has the channel": 1 })) {
   test(`every door at once, and the node ${fault} is killed`, async (t) => {
-    const server = await startServer(t, { nodes: 3 });
+    const server = await startServer(t, { nodes: 3, app: NAMESPACE });
     const [a, , c] = server.nodes;
     const channel = await ownedBy(server.nodes[1]);
     const way = await startBalancer(t, [a.port]);

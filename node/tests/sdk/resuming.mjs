@@ -100,20 +100,27 @@ export const DOORS = {
     return client;
   },
 
-  async "Socket.IO"(t, endpoint, channel) {
-    const heard = [];
-    const client = { heard, connections: 0, gaps: 0, recovered: [] };
-    const { socket, subscribe } = socketIo(t, endpoint, anything("ann"), { transports: ["websocket"] });
-    socket.on("message", ({ payload }) => heard.push(payload));
-    socket.on("gap", () => (client.gaps += 1));
-    socket.on("connect", () => {
-      client.connections += 1;
-      client.recovered.push(socket.recovered);
-    });
-    await subscribe(channel);
-    return client;
-  },
+  "Socket.IO": (t, endpoint, channel) => listenBySocketIo(t, endpoint, channel, ""),
+  "Socket.IO in a namespace": (t, endpoint, channel) => listenBySocketIo(t, endpoint, channel, "/admin"),
 };
+
+/** What an app needs for the last of them. */
+export const NAMESPACE = '[apps.namespaces]\n"/admin" = "topics"';
+
+async function listenBySocketIo(t, endpoint, channel, namespace) {
+  const heard = [];
+  const client = { heard, connections: 0, gaps: 0, recovered: [] };
+  const options = { transports: ["websocket"] };
+  const { socket, subscribe } = socketIo(t, endpoint, anything("ann"), options, namespace);
+  socket.on("message", ({ payload }) => heard.push(payload));
+  socket.on("gap", () => (client.gaps += 1));
+  socket.on("connect", () => {
+    client.connections += 1;
+    client.recovered.push(socket.recovered);
+  });
+  await subscribe(channel);
+  return client;
+}
 
 /** Without what was heard a second time: one piece, which ends where the first hearing had ended. */
 export function withoutRepetition(heard) {

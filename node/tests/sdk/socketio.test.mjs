@@ -3,8 +3,10 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import WebSocket from "ws";
+
 import { anything, plain, publish, socketIo, token } from "./doors.mjs";
-import { APP, eventually, startServer } from "./support.mjs";
+import { APP, eventually, Inbox, startServer } from "./support.mjs";
 
 const server = await startServer(test);
 let number = 0;
@@ -172,6 +174,22 @@ test("a token that expires and an application that ends it are an io server disc
     return client.inbox.events.includes("disconnect");
   });
   assert.equal((await client.inbox.take("disconnect")).data, "io server disconnect");
+});
+
+test("a client that is told to go and stays is closed", async (t) => {
+  const socket = new WebSocket(`ws://127.0.0.1:${server.nodes[0].port}/socket.io/?EIO=4&transport=websocket`);
+  t.after(() => socket.terminate());
+  const texts = new Inbox();
+  socket.on("message", (text) => texts.push({ event: `${text}`.slice(0, 2) }));
+  socket.on("close", () => texts.push({ event: "closed" }));
+  await new Promise((resolve) => socket.on("open", resolve));
+  socket.send(`40${JSON.stringify({ token: anything("stubborn") })}`);
+  await texts.take("40");
+  await eventually(async () => {
+    await server.sdk().terminateUserConnections("stubborn");
+    return texts.events.includes("41");
+  });
+  await texts.take("closed");
 });
 
 test("who comes back is told what it missed, under the same id", async (t) => {

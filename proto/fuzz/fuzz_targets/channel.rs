@@ -81,7 +81,7 @@ fuzz_target!(|steps: Vec<Step>| {
         for effect in effects {
             let Effect::Relay { delivery, .. } = effect else { continue };
             match delivery {
-                Delivery::MemberRemoved { user } => {
+                Delivery::MemberRemoved { user, .. } => {
                     announced.remove(user.as_str());
                 }
                 Delivery::Welcome { welcome, .. } => {

@@ -4,6 +4,7 @@
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::authorization::{Authorization, Backend};
 use crate::cluster::slot::StableHash;
 use crate::http::webhook::Kind;
 use crate::name::AppId;
@@ -43,6 +44,9 @@ fn describe(app: &App) -> String {
         jwt_keys,
         jwks,
         roles,
+        namespaces,
+        authorization,
+        laravel_echo,
     } = app;
     json!({
         "id": id.as_str(),
@@ -61,6 +65,9 @@ fn describe(app: &App) -> String {
         "jwt_keys": sorted(jwt_keys.iter().map(Key::describe)),
         "jwks": sorted(jwks.iter().map(describe_jwks)),
         "roles": roles,
+        "namespaces": namespaces,
+        "authorization": authorization.as_ref().map(describe_authorization),
+        "laravel_echo": laravel_echo.as_ref().map(describe_backend),
     })
     .to_string()
 }
@@ -84,6 +91,16 @@ fn describe_webhook(webhook: &Webhook) -> String {
 fn describe_jwks(source: &JwksSource) -> String {
     let JwksSource { url, algorithm, issuer, audience, allow_private_address } = source;
     json!([url, algorithm, issuer, audience, allow_private_address]).to_string()
+}
+
+fn describe_authorization(authorization: &Authorization) -> String {
+    let Authorization { backend, cache_seconds, cache_entries } = authorization;
+    json!([describe_backend(backend), cache_seconds, cache_entries]).to_string()
+}
+
+fn describe_backend(backend: &Backend) -> String {
+    let Backend { url, allow_private_address, timeout, headers } = backend;
+    json!([url, allow_private_address, timeout.as_millis(), sorted(headers)]).to_string()
 }
 
 fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
@@ -128,6 +145,19 @@ mod tests {
         }
     }
 
+    fn authorization(cache_seconds: u32) -> Authorization {
+        Authorization { backend: backend(), cache_seconds, cache_entries: 1_000 }
+    }
+
+    fn backend() -> Backend {
+        Backend {
+            url: "https://app.example/who".into(),
+            allow_private_address: false,
+            timeout: std::time::Duration::from_secs(3),
+            headers: vec!["cookie".into()],
+        }
+    }
+
     #[test]
     fn the_order_of_what_has_none_does_not_count() {
         let (mut one, other) = (app("1"), app("2"));
@@ -137,13 +167,13 @@ mod tests {
         one.webhooks[0].headers.reverse();
         assert_eq!(of_apps([&one, &other]), digest);
         // Golden: nodes of different builds must agree.
-        assert_eq!(format!("{digest:016x}"), "5d986c3f70c68ed2");
+        assert_eq!(format!("{digest:016x}"), "bf1a97b41d0f4674");
     }
 
     #[test]
     fn whatever_else_differs_counts() {
         type Change = fn(&mut App);
-        let changes: [Change; 14] = [
+        let changes: [Change; 18] = [
             |app| app.key = "other".into(),
             |app| app.aliases = vec![AppId::parse("9").unwrap()],
             |app| app.secrets = vec![Secret::new("new"), Secret::new("secret")],
@@ -160,6 +190,10 @@ mod tests {
                 app.jwt_keys[0].kid = Some("1".into());
             },
             |app| app.jwks = vec![jwks()],
+            |app| app.namespaces = serde_json::from_str(r#"{"/a":"topics"}"#).unwrap(),
+            |app| app.laravel_echo = Some(backend()),
+            |app| app.authorization = Some(authorization(3)),
+            |app| app.authorization = Some(authorization(4)),
             |app| app.roles = serde_json::from_str(r#"{"user":[]}"#).unwrap(),
         ];
         let mut digests = vec![of_apps([]), of_apps([&app("1")]), of_apps([&app("1"), &app("2")])];

@@ -174,7 +174,7 @@ impl Channel {
     ) {
         let mut happenings = Vec::new();
         for user in users {
-            let delivery = Delivery::MemberRemoved { user: user.clone() };
+            let delivery = Delivery::MemberRemoved { user: user.clone(), info: None };
             self.tell_subscribers(&delivery, effects);
             self.edges.member_removed(user, now, &mut happenings);
         }

@@ -303,6 +303,9 @@ pub enum Delivery {
     MemberRemoved {
         /// The user.
         user: UserId,
+        /// The user's description, which a relay adds that has told of the user.
+        #[serde(skip)]
+        info: Option<Arc<str>>,
     },
     /// To all subscribers: how many they are.
     SubscriptionCount(usize),

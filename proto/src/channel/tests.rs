@@ -233,7 +233,7 @@ fn delivery_text(delivery: &Delivery) -> String {
         }
         Delivery::Published(publication) => shown(publication),
         Delivery::MemberAdded { member, except } => format!("+{} but {except}", member.user),
-        Delivery::MemberRemoved { user } => format!("-{user}"),
+        Delivery::MemberRemoved { user, .. } => format!("-{user}"),
         Delivery::Resumed(resumed) => format!("resumed at {}", resumed.position.offset.0),
         Delivery::SubscriptionCount(count) => format!("count {count}"),
         Delivery::Online(is_online) => format!("online {is_online}"),

@@ -60,7 +60,7 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Vec<String> {
         Delivery::MemberAdded { member: added, .. } => {
             vec![open("member_added", channel, &format!(r#","user":{}"#, member(added)))]
         }
-        Delivery::MemberRemoved { user } => {
+        Delivery::MemberRemoved { user, .. } => {
             let user = format!(r#","user":{{"id":{}}}"#, quoted(user.as_str()));
             vec![open("member_removed", channel, &user)]
         }

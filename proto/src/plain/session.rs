@@ -84,7 +84,7 @@ impl Session {
             Input::Signal(Signal::Terminated) => {
                 actions.push(token_ended("You got disconnected by the app."));
             }
-            Input::Signal(_) | Input::Verified(_) => {}
+            Input::Signal(_) | Input::Verified(_) | Input::Authorized { .. } => {}
             Input::Timer => self.timer(now, actions),
         }
     }

@@ -176,7 +176,7 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Vec<String> {
             let data = format!(r#"{{"user_id":{user}{}}}"#, info.unwrap_or_default());
             internal("pusher_internal:member_added", data)
         }
-        Delivery::MemberRemoved { user } => {
+        Delivery::MemberRemoved { user, .. } => {
             let data = format!(r#"{{"user_id":{}}}"#, quoted(user.as_str()));
             internal("pusher_internal:member_removed", data)
         }

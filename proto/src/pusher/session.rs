@@ -11,11 +11,10 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::channel::{Reply, Role};
+use crate::client_event::{self, ClientEvents};
 use crate::door::{Action, Counted, Input, Request, Signal};
-use crate::event::{Data, Event};
 use crate::intake::Intake;
 use crate::name::{ChannelName, SocketId};
-use crate::rate::{Bucket, Rate};
 use crate::refusal::Refusal;
 use crate::time::{Moment, Now};
 
@@ -46,7 +45,7 @@ pub struct Session {
     user: Option<Box<UserData>>,
     watch: Watch,
     messages: Intake,
-    client_events: Bucket,
+    client_events: ClientEvents,
     heard_at: Moment,
     pinged_at: Option<Moment>,
     /// Whether the client has answered a WebSocket ping, which costs it less than an event.
@@ -66,7 +65,7 @@ impl Session {
             user: None,
             watch: Watch::default(),
             messages: Intake::default(),
-            client_events: Bucket::new(),
+            client_events: ClientEvents::new(),
             heard_at: now.moment,
             pinged_at: None,
             answers_pings: false,
@@ -111,7 +110,7 @@ impl Session {
             Input::Answered { channel, request, reply } => {
                 self.answered((&channel, &request), &reply, now, actions);
             }
-            Input::Verified(_) => {}
+            Input::Verified(_) | Input::Authorized { .. } => {}
             Input::Timer => self.timer(now, actions),
         }
     }
@@ -223,10 +222,12 @@ impl Session {
                     actions.push(Action::Send(message));
                 }
             }
-            name if name.starts_with("client-") => match self.client_event(frame, app, now) {
-                Ok(action) => actions.push(action),
-                Err(refusal) => refuse(ErrorCode::ClientEventRejected, &refusal, actions),
-            },
+            name if name.starts_with(client_event::PREFIX) => {
+                match self.client_event(frame, app, now) {
+                    Ok(action) => actions.push(action),
+                    Err(refusal) => refuse(ErrorCode::ClientEventRejected, &refusal, actions),
+                }
+            }
             _ => {
                 return Err(Refusal::Rule(
                     "clients can send `pusher:` requests and `client-` events",
@@ -242,31 +243,9 @@ impl Session {
         app: &App,
         now: Now,
     ) -> Result<Action, Refusal> {
-        if !app.client_events {
-            let feature = "client events";
-            return Err(Refusal::Disabled { feature, setting: "client_events" });
-        }
-        let name = app.event_name(&frame.event)?;
-        let channel = frame.channel.as_deref();
-        let channel = channel.ok_or(Refusal::Rule("a client event needs a `channel`"))?;
         let json = frame.data.map_or("null", |data| data.get());
-        app.check_event_data(json.len())?;
-        let Some(channel) = self.channels.get(channel).cloned() else {
-            return Err(Refusal::Rule("a client event needs a channel that you are subscribed to"));
-        };
-        if !channel.kind().is_guarded() {
-            return Err(Refusal::Rule("client events are for private and presence channels"));
-        }
-        let rate = Rate::per_second(app.limits.client_events_per_second);
-        self.client_events.take(1, rate, now.moment).map_err(|retry_after| {
-            Refusal::RateLimited {
-                what: "client events from this connection",
-                limit: rate.per_second,
-                setting: "client_events_per_second",
-                retry_after,
-            }
-        })?;
-        let event = Event { name, data: Data::Json(json.into()) };
+        let said = (frame.event.as_ref(), frame.channel.as_deref(), json);
+        let (channel, event) = self.client_events.admit(said, &self.channels, app, now)?;
         Ok(Action::Ask { channel, request: Request::Publish(event) })
     }
 

@@ -29,7 +29,7 @@ fn who_is_here_stays_a_member_while_the_owner_has_not_heard_of_it() {
     local.welcome(&joined, &welcome, ());
 
     let changes = local.resumed(&resumed(&[&eve]));
-    assert_eq!((changes.added, changes.removed), (vec![Arc::clone(&eve)], vec![bob.user.clone()]));
+    assert_eq!((changes.added, changes.removed), (vec![Arc::clone(&eve)], vec![Arc::clone(&bob)]));
     assert!(!local.member_added(&ann), "its connections were never told that it had gone");
     let changes = local.resumed(&resumed(&[&ann, &eve]));
     assert_eq!((changes.added, changes.removed), (vec![], vec![]));

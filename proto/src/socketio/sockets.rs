@@ -10,6 +10,7 @@
 //! attachments.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::json::quoted;
@@ -19,10 +20,10 @@ use super::arguments::Arguments;
 use super::packet::{Body, Malformed, Packet, Typed};
 
 /// What connections are held to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// The namespaces that exist.
-    pub namespaces: &'static [&'static str],
+    pub namespaces: Arc<[Arc<str>]>,
     /// How long a connection may be without ever having been let into a namespace.
     pub connect_timeout: Duration,
     /// Bytes of all attachments of one packet.
@@ -33,7 +34,7 @@ pub struct Terms {
 impl Default for Terms {
     fn default() -> Self {
         Self {
-            namespaces: &["/"],
+            namespaces: Arc::new(["/".into()]),
             connect_timeout: Duration::from_secs(45),
             attachment_bytes: 1_000_000,
         }
@@ -47,7 +48,7 @@ pub struct Sockets {
     /// None as soon as the client was let in somewhere.
     connect_by: Option<Moment>,
     /// Whether the client was let into each namespace that it asked for.
-    states: BTreeMap<&'static str, bool>,
+    states: BTreeMap<Arc<str>, bool>,
     partial: Option<Partial>,
     is_closed: bool,
 }
@@ -131,14 +132,14 @@ pub enum Action {
     /// Ask the application to let the client into a namespace.
     Asked {
         /// The namespace.
-        namespace: &'static str,
+        namespace: Arc<str>,
         /// What the client says of itself: a JSON object.
         auth: String,
     },
     /// An event for the application.
     Event {
         /// The namespace.
-        namespace: &'static str,
+        namespace: Arc<str>,
         /// The event's name.
         name: String,
         /// Its arguments.
@@ -149,7 +150,7 @@ pub enum Action {
     /// The client acknowledges an event.
     Acked {
         /// The namespace.
-        namespace: &'static str,
+        namespace: Arc<str>,
         /// The event's id.
         id: u64,
         /// The arguments.
@@ -158,7 +159,7 @@ pub enum Action {
     /// The client is no longer in a namespace that it had asked for, or was let into.
     Left {
         /// The namespace.
-        namespace: &'static str,
+        namespace: Arc<str>,
     },
     /// Close the connection, after what was sent.
     Close(Closed),
@@ -252,11 +253,12 @@ impl Sockets {
     }
 
     fn receive(&mut self, packet: Packet, actions: &mut Vec<Action>) -> Result<(), Malformed> {
-        let known = self.terms.namespaces.iter().find(|known| **known == packet.namespace);
-        let state = known.and_then(|namespace| self.states.get(namespace));
+        let known = self.terms.namespaces.iter().find(|known| ***known == *packet.namespace);
+        let known = known.map(Arc::clone);
+        let state = known.as_ref().and_then(|namespace| self.states.get(namespace));
         match (packet.body, known, state) {
             (Body::Connect(auth), Some(namespace), None) => {
-                self.states.insert(namespace, false);
+                self.states.insert(Arc::clone(&namespace), false);
                 let auth = auth.unwrap_or_else(|| "{}".to_owned());
                 actions.push(Action::Asked { namespace, auth });
             }
@@ -270,7 +272,7 @@ impl Sockets {
                 actions.push(Action::Acked { namespace, id, arguments });
             }
             (Body::Disconnect, Some(namespace), Some(_)) => {
-                self.states.remove(namespace);
+                self.states.remove(&namespace);
                 actions.push(Action::Left { namespace });
             }
             _ => return Err(Malformed),

@@ -34,9 +34,10 @@ enum Audience {
 }
 
 impl Claims {
-    pub(super) fn read(claims: &Object) -> Result<Self, TokenError> {
+    /// `unless_said` is the `exp` of claims that have none, in milliseconds.
+    pub(super) fn read(claims: &Object, unless_said: Option<u64>) -> Result<Self, TokenError> {
         let user: String = needed(claims, "sub", "a text that says who the user is")?;
-        let expires_unix_ms = time(claims, "exp")?.ok_or(TokenError::Expiry)?;
+        let expires_unix_ms = time(claims, "exp")?.or(unless_said).ok_or(TokenError::Expiry)?;
         let starts_unix_ms = time(claims, "nbf")?;
         let issued = time(claims, "iat")?;
         if starts_unix_ms.max(issued).is_some_and(|start| start >= expires_unix_ms) {

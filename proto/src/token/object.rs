@@ -21,8 +21,12 @@ pub(super) struct WrongType;
 impl Object {
     /// Reads one part of a token: JSON in base64url without padding. Nothing if it is not.
     pub(super) fn decode(part: &str) -> Option<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        Self::read(&URL_SAFE_NO_PAD.decode(part).ok()?)
+    }
+
+    /// Reads JSON. Nothing if it is no such object.
+    pub(super) fn read(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
     }
 
     /// Reads a member, if it is there.

@@ -15,6 +15,21 @@ use crate::visitor::Visitor;
 /// The name of the events that clients of this door publish.
 const EVENT: &str = "message";
 
+/// What a client says of itself when it connects.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Auth {
+    pub(super) token: Option<String>,
+    pub(super) pid: Option<String>,
+    pub(super) offset: Option<String>,
+}
+
+impl Auth {
+    /// What cannot be read says nothing.
+    pub(super) fn parse(json: &str) -> Self {
+        serde_json::from_str(json).unwrap_or_default()
+    }
+}
+
 /// The one argument of a client's events. Fields that say nothing to a server are not read.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,5 +1,6 @@
 //! What a Socket.IO client is told of its channels: events whose last argument, after what is here,
-//! is the place that the client goes on from. The text lacks that argument and the closing bracket.
+//! is the place that the client goes on from. The text lacks that argument and the closing bracket, and
+//! the packet's beginning, which says the namespace.
 
 use crate::channel::{Delivery, Recovery, Role};
 use crate::event::Publication;
@@ -39,7 +40,7 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Option<String> {
             let data = format!(r#"{{"topic":{},"user":{}}}"#, topic(), member(added));
             Some(event("member_added", &data))
         }
-        Delivery::MemberRemoved { user } => {
+        Delivery::MemberRemoved { user, .. } => {
             let user = quoted(user.as_str());
             let data = format!(r#"{{"topic":{},"user":{{"id":{user}}}}}"#, topic());
             Some(event("member_removed", &data))
@@ -56,7 +57,7 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Option<String> {
 fn published(channel: &ChannelName, publication: &Publication) -> String {
     let draft = &publication.draft;
     let mut out = String::with_capacity(draft.event.data.bytes() + 224);
-    out.push_str(r#"42["message",{"id":""#);
+    out.push_str(r#"["message",{"id":""#);
     out.push_str(&format!("{:032x}", draft.id));
     out.push_str(r#"","topic":"#);
     push_string(&mut out, channel.as_str());
@@ -75,5 +76,5 @@ fn published(channel: &ChannelName, publication: &Publication) -> String {
 }
 
 fn event(name: &str, data: &str) -> String {
-    format!(r#"42["{name}",{data}"#)
+    format!(r#"["{name}",{data}"#)
 }

@@ -1,87 +1,123 @@
-//! One connection through the Socket.IO door, as a machine: the namespace `/`, with the events
-//! `subscribe`, `unsubscribe`, `publish` and `heartbeat` from the client.
+//! One connection through the Socket.IO door, as a machine: a socket for each namespace to which its
+//! client has connected, each with a user, channels and a place of its own.
 //!
-//! A client that comes back says the private id that it was given and the last argument of the last
-//! event that it had, which is its place in all its channels. From these any node lets it go on: the
-//! owners of the channels give it what it missed, and if they all can, it is told the same ids again,
-//! which the stock client calls `recovered`.
+//! The socket of `/` is the connection itself to the channels. Each further one is a subscriber of its
+//! own, which shares the connection's way to the client: a [`Seat`].
 
-use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::app::App;
-use crate::channel::{Reply, Role};
-use crate::cursor::Cursor;
-use crate::door::{self, Close, Counted, Request, Signal};
+use crate::authorization::Shown;
+use crate::door::{self, Close, Counted, Request, Seat, Signal};
 use crate::intake::Intake;
-use crate::name::ChannelName;
-use crate::plain::code;
+use crate::name::SocketId;
 use crate::refusal::Refusal;
+use crate::socketio::{Action, Input, Sockets, Terms};
 use crate::time::{Moment, Now};
-use crate::visitor::Visitor;
+use crate::wire::Wire;
 
-use crate::socketio::{Action, Arguments, Input, Sockets, Terms};
+use super::echo::Echo;
+use super::namespaces::{MAIN, Profile};
+use super::socket::Socket;
+use super::voice::Voice;
 
-use super::asked::{self, Asked, Message};
-use super::coming_back::ComingBack;
-
-/// The one namespace.
-pub(super) const ROOT: &str = "/";
 /// How long a machine without a deadline sleeps.
 const NEVER: Moment = Moment::from_micros(u64::MAX);
-
 /// How long a client has to close the connection when it was told to go.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// The ids of a socket: others may know the first, and nobody can guess the second.
+/// Who a socket is: others may know its id, and nobody can guess its secret. What a client says to come
+/// back is both, and whose they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The id.
+    /// The id, which has no dot in it.
     pub id: String,
-    /// What the client says to come back.
-    pub private: String,
+    /// The secret, 128 random bits or more.
+    pub secret: String,
 }
 
 /// The state of one connection.
 #[derive(Debug)]
 pub struct Session {
     sockets: Sockets,
-    pub(super) identity: Identity,
-    pub(super) visitor: Visitor,
+    identity: Identity,
+    /// What the connection's first request showed.
+    shown: Arc<Shown>,
     messages: Intake,
-    pub(super) channels: BTreeSet<ChannelName>,
-    /// Requests that the client waits for, in their order.
-    asked: VecDeque<Asked>,
-    /// What a client that comes back is waiting for.
-    pub(super) coming_back: Option<ComingBack>,
-    expires_at: Option<Moment>,
+    /// Few, and one on most connections.
+    members: Vec<Member>,
+    /// Further sockets so far.
+    seats: u64,
     /// When a client that was told to go has to have gone.
     gone_by: Option<Moment>,
 }
 
-/// What a client says of itself.
-#[derive(Debug, Default, Deserialize)]
-struct Auth {
-    token: Option<String>,
-    pid: Option<String>,
-    offset: Option<String>,
+/// A socket, and what it is to the relay if it is not the connection itself.
+#[derive(Debug)]
+struct Member {
+    namespace: Arc<str>,
+    seat: Option<Seat>,
+    machine: Machine,
+}
+
+/// What decides for a socket, by the profile of its namespace.
+#[derive(Debug)]
+enum Machine {
+    Topics(Box<Socket>),
+    Echo(Box<Echo>),
+}
+
+impl Machine {
+    fn expires_at(&self) -> Option<Moment> {
+        match self {
+            Self::Topics(socket) => socket.expires_at(),
+            Self::Echo(_) => None,
+        }
+    }
+
+    fn connect(&mut self, auth: &str, voice: &mut Voice<'_>) {
+        match self {
+            Self::Topics(socket) => socket.connect(auth, voice),
+            Self::Echo(_) => Echo::connect(voice),
+        }
+    }
+
+    fn apply(&mut self, input: door::Input<'_>, voice: &mut Voice<'_>) {
+        match self {
+            Self::Topics(socket) => socket.apply(input, voice),
+            Self::Echo(echo) => echo.apply(input, voice),
+        }
+    }
+
+    fn event(
+        &mut self,
+        (name, ack): (&str, Option<u64>),
+        arguments: &str,
+        admitted: Result<(), Refusal>,
+        voice: &mut Voice<'_>,
+    ) {
+        match self {
+            Self::Topics(socket) => socket.event((name, ack), arguments, admitted, voice),
+            Self::Echo(echo) => echo.event(name, arguments, admitted, voice),
+        }
+    }
 }
 
 impl Session {
     /// The session of a connection that has said nothing yet.
     #[must_use]
-    pub fn new(identity: Identity, now: Now) -> Self {
+    pub fn new(identity: Identity, shown: Shown, app: &App, now: Now) -> Self {
+        let terms = Terms { namespaces: app.namespaces.names(), ..Terms::default() };
         Self {
-            sockets: Sockets::new(Terms::default(), now),
+            sockets: Sockets::new(terms, now),
             identity,
-            visitor: Visitor::anyone(),
+            shown: Arc::new(shown),
             messages: Intake::default(),
-            channels: BTreeSet::new(),
-            asked: VecDeque::new(),
-            coming_back: None,
-            expires_at: None,
+            members: Vec::new(),
+            seats: 0,
             gone_by: None,
         }
     }
@@ -89,14 +125,16 @@ impl Session {
     /// When [`door::Input::Timer`] is to be applied next.
     #[must_use]
     pub fn deadline(&self) -> Moment {
-        let deadlines = [self.sockets.deadline(), self.expires_at, self.gone_by];
-        deadlines.into_iter().flatten().min().unwrap_or(NEVER)
+        let expire = self.members.iter().filter_map(|member| member.machine.expires_at());
+        let deadlines = [self.sockets.deadline(), self.gone_by].into_iter().flatten();
+        deadlines.chain(expire).min().unwrap_or(NEVER)
     }
 
-    /// Tells the session what happened: see [`Door::apply`](crate::door::Door::apply).
+    /// Tells the session what happened: see [`Door::apply`](crate::door::Door::apply). `to` is the
+    /// further socket that it happened to, if it was one.
     pub fn apply(
         &mut self,
-        input: door::Input<'_>,
+        (to, input): (Option<SocketId>, door::Input<'_>),
         app: &App,
         now: Now,
         actions: &mut Vec<door::Action>,
@@ -104,17 +142,25 @@ impl Session {
         match input {
             door::Input::Text(text) => self.hear(Input::Text(text), app, now, actions),
             door::Input::Binary(bytes) => self.hear(Input::Binary(bytes), app, now, actions),
-            door::Input::Verified(verdict) => self.verified(verdict, app, now, actions),
-            door::Input::Answered { channel, request, reply } => {
-                self.answered((&channel, &request), Ok(&reply), now, actions);
-            }
-            door::Input::Refused { channel, request, refusal } => {
-                self.answered((&channel, &request), Err(&refusal), now, actions);
-            }
-            door::Input::Signal(signal) => self.signal(signal, now, actions),
+            door::Input::Signal(Signal::Close(_)) => actions.push(door::Action::Close(normal())),
             door::Input::Timer => self.timer(app, now, actions),
             // The transport greets, and has its own signs of life.
             door::Input::Opened | door::Input::Alive { .. } | door::Input::Proven(_) => {}
+            door::Input::Verified(_)
+            | door::Input::Authorized { .. }
+            | door::Input::Answered { .. }
+            | door::Input::Refused { .. }
+            | door::Input::Signal(_) => {
+                let is_it = |member: &&Member| member.seat.as_ref().map(|it| it.socket) == to;
+                // One that has gone is told nothing.
+                let namespace = self.members.iter().find(is_it).map(|it| Arc::clone(&it.namespace));
+                if let Some(namespace) = namespace {
+                    let tell = |machine: &mut Machine, voice: &mut Voice<'_>| {
+                        machine.apply(input, voice);
+                    };
+                    self.with(&namespace, tell, (app, now), actions);
+                }
+            }
         }
     }
 
@@ -125,14 +171,23 @@ impl Session {
         for action in wanted {
             match action {
                 Action::Send(text) => actions.push(door::Action::Send(text)),
-                Action::Asked { auth, .. } => self.connect(&auth, (app, now), actions),
-                Action::Event { name, arguments, ack, .. } => {
-                    self.event((&name, ack), &arguments.json, (app, now), actions);
+                Action::Asked { namespace, auth } => {
+                    let admitted = self.admit(app, now, actions);
+                    self.begin(&namespace, app);
+                    let connect = |machine: &mut Machine, voice: &mut Voice<'_>| match admitted {
+                        Ok(()) => machine.connect(&auth, voice),
+                        Err(refusal) => voice.reject(&format!("Authentication failed: {refusal}")),
+                    };
+                    self.with(&namespace, connect, (app, now), actions);
                 }
-                Action::Left { .. } => {
-                    self.coming_back = None;
-                    self.leave(actions);
+                Action::Event { namespace, name, arguments, ack } => {
+                    let admitted = self.admit(app, now, actions);
+                    let event = |machine: &mut Machine, voice: &mut Voice<'_>| {
+                        machine.event((&name, ack), &arguments.json, admitted, voice);
+                    };
+                    self.with(&namespace, event, (app, now), actions);
                 }
+                Action::Left { namespace } => self.end(&namespace, actions),
                 Action::Close(_) => actions.push(door::Action::Close(normal())),
                 // Nothing that is sent here has bytes, and nothing is to be acknowledged.
                 Action::SendBinary(_) | Action::Acked { .. } => {}
@@ -140,260 +195,112 @@ impl Session {
         }
     }
 
-    /// As [`Session::hear`], for what needs no answer of the sockets but what they send.
-    pub(super) fn say(&mut self, input: Input<'_>, now: Now, actions: &mut Vec<door::Action>) {
-        let mut wanted = Vec::new();
-        self.sockets.apply(input, now, &mut wanted);
-        actions.extend(wanted.into_iter().filter_map(|action| match action {
-            Action::Send(text) => Some(door::Action::Send(text)),
-            _ => None,
-        }));
-    }
-
-    /// Each has a token to check, so there may not be more of them than of other messages.
-    fn connect(&mut self, auth: &str, (app, now): (&App, Now), actions: &mut Vec<door::Action>) {
-        if let Err(refusal) = self.messages.admit(&app.limits, now.moment) {
-            actions.push(door::Action::Count(Counted::RateLimited("messages_per_second")));
-            return self.reject(&refusal.to_string(), now, actions);
-        }
-        let auth: Auth = serde_json::from_str(auth).unwrap_or_default();
-        let Some(token) = auth.token else {
-            return self.reject("a token is missing (`auth: { token }`)", now, actions);
-        };
-        let cursor = auth.offset.as_deref().and_then(|offset| Cursor::parse(offset).ok());
-        self.coming_back = auth.pid.zip(cursor).map(|(private, cursor)| ComingBack {
-            private,
-            cursor,
-            waiting: BTreeSet::new(),
-        });
-        actions.push(door::Action::Verify(token));
-    }
-
-    fn reject(&mut self, why: &str, now: Now, actions: &mut Vec<door::Action>) {
-        let message = format!("Authentication failed: {why}");
-        self.say(Input::Reject { namespace: ROOT, message: &message }, now, actions);
-    }
-
-    fn verified(
+    /// What each costs is paid by the connection, whatever the namespace. To connect is a message, too:
+    /// there is a token to check.
+    fn admit(
         &mut self,
-        verdict: Result<Visitor, String>,
         app: &App,
         now: Now,
         actions: &mut Vec<door::Action>,
-    ) {
-        self.visitor = match verdict {
-            Ok(visitor) => visitor,
-            Err(why) => return self.reject(&why, now, actions),
+    ) -> Result<(), Refusal> {
+        self.messages.admit(&app.limits, now.moment).inspect_err(|_| {
+            actions.push(door::Action::Count(Counted::RateLimited("messages_per_second")));
+        })
+    }
+
+    /// A client asks for a namespace that is one.
+    fn begin(&mut self, namespace: &Arc<str>, app: &App) {
+        self.gone_by = None;
+        let shown = Arc::clone(&self.shown);
+        let profile = app.namespaces.profile(namespace).unwrap_or_default();
+        let (seat, machine) = match profile {
+            Profile::Topics if **namespace == *MAIN => {
+                (None, Machine::Topics(Box::new(Socket::new(self.identity.clone(), shown))))
+            }
+            Profile::Topics => {
+                let seat = self.seat(namespace, Wire::SocketIo);
+                let Identity { id, secret } = self.identity.clone();
+                let identity = Identity { id: format!("{id}-{}", self.seats), secret };
+                (Some(seat), Machine::Topics(Box::new(Socket::new(identity, shown))))
+            }
+            Profile::LaravelEcho => {
+                let seat = self.seat(namespace, Wire::Echo);
+                let echo = Echo::new(seat.socket, shown);
+                (Some(seat), Machine::Echo(Box::new(echo)))
+            }
         };
-        self.expires_at = self.visitor.expires_at(now);
-        if let Some(user) = self.visitor.user() {
-            let request = Request::Join { role: Role::SignedIn, since: None };
-            actions.push(door::Action::Ask { channel: ChannelName::of_user(user), request });
-        }
-        let owner = self.owner();
-        match self.coming_back.take().filter(|who| who.private.ends_with(&owner)) {
-            Some(coming_back) => self.go_on(coming_back, app, now, actions),
-            None => self.accept(None, now, actions),
-        }
+        self.members.reserve_exact(1);
+        self.members.push(Member { namespace: Arc::clone(namespace), seat, machine });
     }
 
-    pub(super) fn emit(
+    /// A further socket to the relay, whose id nobody else has: it is as random as the secret, and says
+    /// nothing of it.
+    fn seat(&mut self, namespace: &Arc<str>, wire: Wire) -> Seat {
+        self.seats += 1;
+        let digest = Sha256::new()
+            .chain_update(&self.identity.secret)
+            .chain_update(self.seats.to_be_bytes())
+            .finalize();
+        let bits = digest.iter().take(16).fold(0, |bits, byte| bits << 8 | u128::from(*byte));
+        let socket = SocketId::from_random(bits);
+        Seat { socket, namespace: Arc::clone(namespace), wire }
+    }
+
+    /// Lets something happen to the socket of a namespace.
+    fn with(
         &mut self,
-        name: &str,
-        data: &str,
-        now: Now,
-        actions: &mut Vec<door::Action>,
-    ) {
-        let arguments = Arguments::of(format!("[{data}]"));
-        self.say(Input::Emit { namespace: ROOT, name, arguments }, now, actions);
-    }
-
-    /// The client is in no channel any more.
-    pub(super) fn leave(&mut self, actions: &mut Vec<door::Action>) {
-        let channels = std::mem::take(&mut self.channels).into_iter();
-        actions.extend(
-            channels.map(|channel| door::Action::Ask { channel, request: Request::Unsubscribe }),
-        );
-        self.asked.clear();
-    }
-
-    fn event(
-        &mut self,
-        (name, ack): (&str, Option<u64>),
-        arguments: &str,
+        namespace: &Arc<str>,
+        happens: impl FnOnce(&mut Machine, &mut Voice<'_>),
         (app, now): (&App, Now),
         actions: &mut Vec<door::Action>,
     ) {
-        let message = match self.messages.admit(&app.limits, now.moment) {
-            Ok(()) => Message::parse(arguments),
-            Err(refusal) => {
-                actions.push(door::Action::Count(Counted::RateLimited("messages_per_second")));
-                Err(refusal)
+        let member = self.members.iter_mut().find(|member| member.namespace == *namespace);
+        let Some(Member { seat, machine, .. }) = member else { return };
+        let sockets = &mut self.sockets;
+        let seat = seat.as_ref();
+        let mut voice = Voice { sockets, namespace, seat, app, now, actions, is_over: false };
+        happens(machine, &mut voice);
+        if voice.is_over {
+            self.end(namespace, actions);
+            if self.members.is_empty() && self.sockets.deadline().is_none() {
+                // Were the connection closed here at once, the client would notice that first.
+                self.gone_by = Some(now.moment + FAREWELL);
             }
-        };
-        let message = match message {
-            Ok(message) => message,
-            Err(refusal) => {
-                let asked = Asked::new(name, None, ack);
-                return self.answer(&asked, Err(&refusal), now, actions);
-            }
-        };
-        if name == "heartbeat" {
-            let data = format!(r#"{{"timestamp":{}}}"#, message.timestamp());
-            return self.emit("heartbeat_ack", &data, now, actions);
-        }
-        let asked = Asked::new(name, Some(&message), ack);
-        match self.request(name, &message, app) {
-            Ok((channel, request)) => {
-                self.asked.push_back(Asked { channel: Some(channel.clone()), ..asked });
-                actions.push(door::Action::Ask { channel, request });
-            }
-            Err(refusal) => self.answer(&asked, Err(&refusal), now, actions),
         }
     }
 
-    fn request(
-        &mut self,
-        name: &str,
-        message: &Message,
-        app: &App,
-    ) -> Result<(ChannelName, Request), Refusal> {
-        match name {
-            "subscribe" => {
-                let (channel, role) = self.visitor.subscribe(app, message.topic()?)?;
-                let limit = app.limits.channels_per_connection;
-                if self.channels.len() >= limit && !self.channels.contains(&channel) {
-                    let what = "channels of a connection";
-                    let setting = "channels_per_connection";
-                    return Err(Refusal::TooMany { what, limit, setting });
-                }
-                self.channels.insert(channel.clone());
-                Ok((channel, Request::Join { role, since: None }))
+    /// There is no socket in a namespace any more.
+    fn end(&mut self, namespace: &Arc<str>, actions: &mut Vec<door::Action>) {
+        let index = self.members.iter().position(|member| member.namespace == *namespace);
+        let Some(index) = index else { return };
+        let Member { seat, machine, .. } = self.members.swap_remove(index);
+        match (seat, machine) {
+            (Some(seat), _) => actions.push(door::Action::Leave(seat.socket)),
+            (None, Machine::Topics(mut socket)) => {
+                let leave = |channel| door::Action::Ask { channel, request: Request::Unsubscribe };
+                actions.extend(socket.leave().map(leave));
             }
-            "unsubscribe" => {
-                let channel = self.channels.take(message.topic()?);
-                let channel =
-                    channel.ok_or(Refusal::Rule("you are not subscribed to this topic"))?;
-                Ok((channel, Request::Unsubscribe))
-            }
-            "publish" => {
-                let channel = self.visitor.publish(app, message.topic()?)?;
-                Ok((channel, Request::Post(message.post(&self.visitor, app)?)))
-            }
-            _ => Err(Refusal::Rule("the events are subscribe, unsubscribe, publish and heartbeat")),
+            (None, Machine::Echo(_)) => {}
         }
-    }
-
-    fn answered(
-        &mut self,
-        (channel, request): (&ChannelName, &Request),
-        answer: Result<&Reply, &Refusal>,
-        now: Now,
-        actions: &mut Vec<door::Action>,
-    ) {
-        let is_join = matches!(request, Request::Join { role: Role::Subscriber(_), .. });
-        match (request, answer) {
-            // The relay says more of it, with the channel's word.
-            (Request::Join { .. }, Ok(_)) => return,
-            (Request::Join { .. }, Err(_)) if is_join => {
-                self.channels.remove(channel);
-                self.came_back(channel, false, now, actions);
-            }
-            // Without it the connection could not be ended, or would hear what it does not want.
-            (Request::Join { .. } | Request::Unsubscribe, Err(_)) => {
-                return actions.push(door::Action::Close(normal()));
-            }
-            _ => {}
-        }
-        let name = match request {
-            Request::Join { .. } => "subscribe",
-            Request::Unsubscribe => "unsubscribe",
-            _ => "publish",
-        };
-        if let Some(asked) = self.take_asked(channel, name) {
-            let answer = answer.map(|reply| match reply {
-                Reply::Published(published) => {
-                    format!(r#","deliveredTo":{}"#, published.subscribers)
-                }
-                _ => String::new(),
-            });
-            self.answer(&asked, answer, now, actions);
-        }
-    }
-
-    /// The first request of this kind to a channel: they are answered in their order.
-    fn take_asked(&mut self, channel: &ChannelName, name: &str) -> Option<Asked> {
-        let is_it = |asked: &Asked| asked.channel.as_ref() == Some(channel) && asked.name == name;
-        let index = self.asked.iter().position(is_it)?;
-        self.asked.remove(index)
-    }
-
-    /// Answers a request, in the two ways in which clients wait: by its acknowledgement, and by the
-    /// event `ack`.
-    fn answer(
-        &mut self,
-        asked: &Asked,
-        answer: Result<String, &Refusal>,
-        now: Now,
-        actions: &mut Vec<door::Action>,
-    ) {
-        let refusal = answer.as_ref().err().copied();
-        let (status, more) = asked::status(answer);
-        if let Some(id) = asked.ack {
-            let arguments = Arguments::of(format!("[{{{status}{more}}}]"));
-            self.say(Input::Ack { namespace: ROOT, id, arguments }, now, actions);
-        }
-        if let Some(event) = asked.event(&status, &more) {
-            self.emit("ack", &event, now, actions);
-        }
-        if let (None, None, Some(refusal)) = (asked.ack, &asked.id, refusal) {
-            let data = format!(r#"{{"code":"{}"{more}}}"#, code::word(refusal));
-            self.emit("error", &data, now, actions);
-        }
-    }
-
-    fn signal(&mut self, signal: Signal, now: Now, actions: &mut Vec<door::Action>) {
-        match signal {
-            Signal::Welcomed { channel, subscribers, is_whole } => {
-                if let Some(is_whole) = is_whole {
-                    return self.came_back(&channel, is_whole, now, actions);
-                }
-                if let Some(asked) = self.take_asked(&channel, "subscribe") {
-                    let count = format!(r#","subscriberCount":{subscribers}"#);
-                    self.answer(&asked, Ok(count), now, actions);
-                }
-            }
-            Signal::Terminated => self.disconnect(now, actions),
-            Signal::Close(_) => actions.push(door::Action::Close(normal())),
-            Signal::Watched { .. }
-            | Signal::Entered { .. }
-            | Signal::Unproven
-            | Signal::Marked { .. }
-            | Signal::Challenged => {}
-        }
-    }
-
-    /// Ends the client's socket: the stock client says `io server disconnect`, does not come back by
-    /// itself, and closes the connection. If that were closed here at once it would notice that first.
-    fn disconnect(&mut self, now: Now, actions: &mut Vec<door::Action>) {
-        self.say(Input::Disconnect { namespace: ROOT }, now, actions);
-        self.leave(actions);
-        self.expires_at = None;
-        self.gone_by = Some(now.moment + FAREWELL);
     }
 
     fn timer(&mut self, app: &App, now: Now, actions: &mut Vec<door::Action>) {
         if self.gone_by.is_some_and(|gone_by| now.moment >= gone_by) {
             return actions.push(door::Action::Close(normal()));
         }
-        if self.expires_at.is_some_and(|expires| now.moment >= expires) {
-            return self.disconnect(now, actions);
+        let is_over = |member: &&Member| {
+            member.machine.expires_at().is_some_and(|expires_at| now.moment >= expires_at)
+        };
+        let over = self.members.iter().filter(is_over);
+        let over: Vec<Arc<str>> = over.map(|member| Arc::clone(&member.namespace)).collect();
+        for namespace in over {
+            self.with(&namespace, |_, voice| voice.disconnect(), (app, now), actions);
         }
         self.hear(Input::Timer, app, now, actions);
     }
 }
 
 /// Engine.IO ends a session without a reason.
-const fn normal() -> Close {
+pub(super) const fn normal() -> Close {
     Close { code: 1000, reason: std::borrow::Cow::Borrowed("") }
 }

@@ -674,8 +674,8 @@ impl World {
                     self.tell_members(key, others, member.user.as_str(), true);
                 }
             }
-            Delivery::MemberRemoved { user } => {
-                if local.member_removed(&user) {
+            Delivery::MemberRemoved { user, .. } => {
+                if local.member_removed(&user).is_some() {
                     self.tell_members(key, all, user.as_str(), false);
                 }
             }
@@ -759,8 +759,8 @@ impl World {
     }
 
     fn tell_changes(&mut self, key: &ChannelKey, to: &[SocketId], changes: &Changes) {
-        for user in &changes.removed {
-            self.tell_members(key, to.to_vec(), user.as_str(), false);
+        for member in &changes.removed {
+            self.tell_members(key, to.to_vec(), member.user.as_str(), false);
         }
         for member in &changes.added {
             self.tell_members(key, to.to_vec(), member.user.as_str(), true);

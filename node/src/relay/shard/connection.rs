@@ -9,7 +9,7 @@ use proto::door::{Close, Signal};
 use proto::proof::{Due, Proof};
 use proto::websocket::numbered_ping_frame;
 use proto::wire::Wire;
-use proto::{ChannelKey, ChannelName, Position};
+use proto::{ChannelKey, ChannelName, Position, SocketId};
 
 use crate::outbox::{Full, Outbox};
 
@@ -24,23 +24,32 @@ pub(super) struct Connection {
     cursor: Option<Box<Cursor>>,
     /// What it has proven to have had, if it is resumable.
     proof: Option<Proof>,
+    /// Its id and its namespace, if it is a further socket of a connection.
+    further: Option<(SocketId, Arc<str>)>,
 }
 
 impl Connection {
-    pub(super) fn new(outbox: Arc<Outbox>, wire: Wire, is_resumable: bool) -> Self {
+    pub(super) fn new(
+        outbox: Arc<Outbox>,
+        wire: Wire,
+        is_resumable: bool,
+        further: Option<(SocketId, Arc<str>)>,
+    ) -> Self {
         let cursor = (is_resumable || wire.has_place()).then(Box::default);
         let proof = is_resumable.then(Proof::default);
-        Self { outbox, wire, channels: HashSet::new(), is_closing: false, cursor, proof }
+        let (channels, is_closing) = (HashSet::new(), false);
+        Self { outbox, wire, channels, is_closing, cursor, proof, further }
     }
 
-    /// Whether it is known how far it has come.
-    pub(super) const fn has_place(&self) -> bool {
-        self.cursor.is_some()
+    /// Whether what was encoded for all is completed for it, or its place is followed.
+    pub(super) const fn is_personal(&self) -> bool {
+        self.cursor.is_some() || self.wire.is_personal()
     }
 
-    /// Whether its place speaks of one channel and no other.
-    pub(super) fn is_in_one_channel(&self) -> bool {
-        self.cursor.as_ref().is_some_and(|cursor| cursor.len() == 1)
+    /// Whether a publication makes it the same frame as all others like this: its place speaks of one
+    /// channel at most, and it is in no namespace.
+    pub(super) fn is_plain(&self) -> bool {
+        self.further.is_none() && self.cursor.as_ref().is_none_or(|cursor| cursor.len() == 1)
     }
 
     /// Whether another connection may go on with it.
@@ -52,7 +61,7 @@ impl Connection {
     pub(super) fn delivered(&mut self, unflushed: &mut Vec<Arc<Outbox>>) {
         match self.proof.as_mut().map_or(Due::Nothing, Proof::delivered) {
             Due::Nothing => {}
-            Due::Soon => self.outbox.signal(Signal::Unproven),
+            Due::Soon => self.signal(Signal::Unproven),
             Due::Now => self.mark(unflushed),
         }
     }
@@ -63,11 +72,16 @@ impl Connection {
         let (number, cursor) = (proof.mark(), Cursor::clone(cursor));
         // An outbox that is full is closed by itself.
         let _ = self.give(numbered_ping_frame(number), unflushed);
-        self.outbox.signal(Signal::Marked { number, cursor });
+        self.signal(Signal::Marked { number, cursor });
+    }
+
+    /// Gives news to its session.
+    pub(super) fn signal(&self, signal: Signal) {
+        self.outbox.signal((self.further.as_ref().map(|(socket, _)| *socket), signal));
     }
 
     pub(super) fn close(&mut self, close: Close) {
-        self.outbox.signal(Signal::Close(close));
+        self.signal(Signal::Close(close));
         self.is_closing = true;
     }
 
@@ -102,10 +116,13 @@ impl Connection {
 
     /// A frame as this connection gets it: with its place, where its wire says it.
     pub(super) fn placed(&self, frame: Bytes) -> Bytes {
-        match &self.cursor {
-            Some(cursor) => self.wire.placed(frame, cursor),
-            None => frame,
-        }
+        let none = Cursor::default();
+        let cursor = self.cursor.as_deref().unwrap_or(&none);
+        self.wire.placed(frame, cursor, self.namespace())
+    }
+
+    fn namespace(&self) -> Option<&str> {
+        self.further.as_ref().map(|(_, namespace)| &**namespace)
     }
 
     /// Gives it a frame, which leaves with the next flush.

@@ -3,16 +3,21 @@
 
 use std::sync::Arc;
 
-use proto::channel::{Delivery, Role};
+use proto::channel::{Delivery, Member, Role};
 use proto::cluster::slot::Slot;
 use proto::door::Signal;
 use proto::relay::Changes;
 use proto::{ChannelKey, Offset, SocketId};
 
-use crate::outbox::{Full, Outbox};
+use crate::outbox::Full;
 
 use super::frames::Frames;
-use super::{Shard, Sink};
+use super::{Connection, Shard, Sink};
+
+/// That a member is gone, as subscribers are told.
+pub(super) fn gone(member: &Member) -> Delivery {
+    Delivery::MemberRemoved { user: member.user.clone(), info: member.info.clone() }
+}
 
 impl Shard {
     pub(super) fn tell_subscribers(
@@ -31,11 +36,11 @@ impl Shard {
             Delivery::Published(publication) => publication.position.offset,
             _ => Offset(u64::MAX),
         };
-        for (socket, Sink { outbox, wire, has_place }) in local.audience(place) {
+        for (socket, Sink { outbox, wire, is_personal }) in local.audience(place) {
             if except == Some(*socket) {
                 continue;
             }
-            let mut connection = has_place.then(|| self.connections.get_mut(socket)).flatten();
+            let mut connection = is_personal.then(|| self.connections.get_mut(socket)).flatten();
             let Some(frame) = frames.make(*wire, connection.as_deref_mut()) else {
                 continue;
             };
@@ -67,8 +72,8 @@ impl Shard {
         changes: Changes,
         except: Option<SocketId>,
     ) {
-        for user in changes.removed {
-            self.tell_subscribers(key, &Delivery::MemberRemoved { user }, except);
+        for member in changes.removed {
+            self.tell_subscribers(key, &gone(&member), except);
         }
         for member in changes.added {
             let delivery = Delivery::MemberAdded { member, except: SocketId::from_random(0) };
@@ -81,9 +86,9 @@ impl Shard {
         let Some(user) = key.channel.user().filter(|_| is_news) else {
             return;
         };
-        for outbox in self.in_role(key, &Role::Watcher) {
+        for connection in self.in_role(key, &Role::Watcher) {
             let user = user.clone();
-            outbox.signal(Signal::Watched { user, is_online });
+            connection.signal(Signal::Watched { user, is_online });
         }
     }
 
@@ -91,15 +96,14 @@ impl Shard {
     pub(super) fn terminate(&self, key: &ChannelKey) {
         let is_user = key.channel.user().is_some();
         let signal = if is_user { Signal::Terminated } else { Signal::Challenged };
-        for outbox in self.in_role(key, &Role::SignedIn) {
-            outbox.signal(signal.clone());
+        for connection in self.in_role(key, &Role::SignedIn) {
+            connection.signal(signal.clone());
         }
     }
 
-    fn in_role(&self, key: &ChannelKey, role: &Role) -> Vec<&Outbox> {
+    fn in_role(&self, key: &ChannelKey, role: &Role) -> Vec<&Connection> {
         let local = self.channels[Slot::of(key).index()].get(key);
         let sockets = local.map(|local| local.in_role(role)).unwrap_or_default();
-        let connections = sockets.iter().filter_map(|socket| self.connections.get(socket));
-        connections.map(|connection| &*connection.outbox).collect()
+        sockets.iter().filter_map(|socket| self.connections.get(socket)).collect()
     }
 }

@@ -16,8 +16,8 @@ pub(super) struct Frames<'a> {
     delivery: &'a Delivery,
     /// By wire format; none of those that do not show it.
     shared: [OnceCell<Option<Bytes>>; Wire::COUNT],
-    /// By wire format, with the place of a connection that is in no other channel: a publication has
-    /// brought all such connections to the same.
+    /// By wire format, for a connection that is in no other channel and no namespace: a publication has
+    /// brought all such connections to the same place.
     alone: [OnceCell<Bytes>; Wire::COUNT],
 }
 
@@ -40,7 +40,7 @@ impl<'a> Frames<'a> {
             return Some(connection.placed(frame));
         };
         connection.came_to(channel, publication.position);
-        if !connection.is_in_one_channel() {
+        if !connection.is_plain() {
             return Some(connection.placed(frame));
         }
         let alone = self.alone[wire.index()].get_or_init(|| connection.placed(frame));

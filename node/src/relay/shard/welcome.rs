@@ -25,7 +25,7 @@ impl Shard {
         let sink = Sink {
             outbox: Arc::clone(&connection.outbox),
             wire: connection.wire,
-            has_place: connection.has_place(),
+            is_personal: connection.is_personal(),
         };
         let local = self.local(key);
         let is_known = local.as_ref().is_some_and(|local| local.has(socket));
@@ -51,7 +51,7 @@ impl Shard {
         if joined.role == Role::Watcher
             && let Some(user) = key.channel.user()
         {
-            connection.outbox.signal(Signal::Watched { user, is_online: welcome.is_online });
+            connection.signal(Signal::Watched { user, is_online: welcome.is_online });
         }
         if !matches!(joined.role, Role::Subscriber(_)) {
             return;
@@ -67,7 +67,7 @@ impl Shard {
         connection.came_to(&key.channel, begins_at);
         if connection.is_resumable() {
             let channel = key.channel.clone();
-            connection.outbox.signal(Signal::Entered { channel, position: begins_at });
+            connection.signal(Signal::Entered { channel, position: begins_at });
         }
         let missed = missed.iter().map(|publication| Delivery::Published(Arc::clone(publication)));
         for delivery in std::iter::once(delivery.clone()).chain(missed) {
@@ -86,7 +86,7 @@ impl Shard {
         if connection.wire.is_silent_on_welcome() {
             let is_whole = welcome.recovery.as_ref().map(|recovery| *recovery != Recovery::Gap);
             let (channel, subscribers) = (key.channel.clone(), welcome.subscribers);
-            connection.outbox.signal(Signal::Welcomed { channel, subscribers, is_whole });
+            connection.signal(Signal::Welcomed { channel, subscribers, is_whole });
         }
     }
 }

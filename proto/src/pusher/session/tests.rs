@@ -7,6 +7,7 @@ use expect_test::{Expect, expect};
 use super::*;
 use crate::app::{Limits, Secret};
 use crate::door::Close;
+use crate::event::{Data, Event};
 use crate::http::signature::sign;
 use crate::name::{AppId, UserId};
 use crate::pusher::auth;
@@ -76,7 +77,16 @@ fn shown(action: &Action) -> String {
         Action::Ping => "(ping frame)".into(),
         Action::Count(counted) => format!("(count {counted:?})"),
         Action::Close(Close { code, reason }) => format!("(close {code} {reason})"),
-        Action::Verify(_) | Action::Mark => unreachable!("nothing outlives these sessions"),
+        Action::Verify(_)
+        | Action::Mark
+        | Action::Open { .. }
+        | Action::For { .. }
+        | Action::Leave(_)
+        | Action::Authorize { .. } => {
+            unreachable!(
+                "the protocol has no tokens, one socket, and nothing outlives these sessions"
+            )
+        }
         Action::Ask { channel, request } => match request {
             Request::Join { role: Role::Subscriber(Some(member)), .. } => {
                 let info = member.info.as_deref().unwrap_or("no info");

@@ -3,11 +3,13 @@
 use super::*;
 use proptest::prelude::*;
 
-const TERMS: Terms = Terms {
-    namespaces: &["/", "/custom"],
-    connect_timeout: Duration::from_secs(45),
-    attachment_bytes: 8,
-};
+fn terms() -> Terms {
+    Terms {
+        namespaces: Arc::new(["/".into(), "/custom".into()]),
+        connect_timeout: Duration::from_secs(45),
+        attachment_bytes: 8,
+    }
+}
 
 fn at(seconds: u64) -> Now {
     Now { moment: Moment::from_micros(seconds * 1_000_000), unix_ms: 0 }
@@ -17,7 +19,7 @@ struct Script(Sockets);
 
 impl Script {
     fn opened() -> Self {
-        Self(Sockets::new(TERMS, at(0)))
+        Self(Sockets::new(terms(), at(0)))
     }
 
     /// A connection with a socket in `/`.
@@ -49,20 +51,20 @@ fn sent(text: &str) -> Action {
     Action::Send(text.to_owned())
 }
 
-fn asked(namespace: &'static str, auth: &str) -> Action {
-    Action::Asked { namespace, auth: auth.to_owned() }
+fn asked(namespace: &str, auth: &str) -> Action {
+    Action::Asked { namespace: namespace.into(), auth: auth.to_owned() }
 }
 
 fn accept<'a>(namespace: &'a str, sid: &'a str) -> Input<'a> {
     Input::Accept { namespace, socket: Socket { id: sid, private: None } }
 }
 
-fn left(namespace: &'static str) -> Action {
-    Action::Left { namespace }
+fn left(namespace: &str) -> Action {
+    Action::Left { namespace: namespace.into() }
 }
 
 fn event(name: &str, arguments: Arguments, ack: Option<u64>) -> Action {
-    Action::Event { namespace: "/", name: name.to_owned(), arguments, ack }
+    Action::Event { namespace: "/".into(), name: name.to_owned(), arguments, ack }
 }
 
 #[test]
@@ -123,7 +125,8 @@ fn events_and_acknowledgements_go_both_ways() {
     let emit = Input::Emit { namespace: "/", name: "b", arguments: Arguments::of("[null]") };
     script.takes(emit, &[sent(r#"2["b",null]"#)]);
     let arguments = Arguments::of("[2]");
-    script.takes(Input::Text("39[2]"), &[Action::Acked { namespace: "/", id: 9, arguments }]);
+    script
+        .takes(Input::Text("39[2]"), &[Action::Acked { namespace: "/".into(), id: 9, arguments }]);
 }
 
 #[test]
@@ -199,12 +202,12 @@ proptest! {
     fn whatever_comes_nothing_panics_or_grows(
         texts in prop::collection::vec("[0-6]([12]-)?(/custom,|/x,)?[0-9]?(\\[\"a\"\\]|\\{\\})?", 0..40)
     ) {
-        let mut sockets = Sockets::new(TERMS, at(0));
+        let mut sockets = Sockets::new(terms(), at(0));
         let mut actions = Vec::new();
         for text in &texts {
             sockets.apply(Input::Text(text), at(1), &mut actions);
             sockets.apply(accept("/", "s"), at(1), &mut actions);
-            prop_assert!(sockets.states.len() <= TERMS.namespaces.len());
+            prop_assert!(sockets.states.len() <= terms().namespaces.len());
         }
         let closes = actions.iter().filter(|action| matches!(action, Action::Close(_))).count();
         prop_assert!(closes <= 1);

@@ -1,4 +1,4 @@
-//! Where webhooks may not go, in every spelling.
+//! Where requests may not go, in every spelling.
 
 use super::*;
 

@@ -1,6 +1,6 @@
-//! Where webhooks may go. An address in a configuration must not become a way into the network
+//! Where requests may go. An address in a configuration must not become a way into the network
 //! behind the server: names are resolved once, and only globally reachable addresses are connected
-//! to, unless the webhook says `allow_private_address = true`.
+//! to, unless the section says `allow_private_address = true`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,7 +11,7 @@ use hyper::Uri;
 use hyper_util::client::legacy::connect::dns::Name;
 use tower_service::Service;
 
-/// How far a webhook may reach.
+/// How far a request may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// Globally reachable addresses on ports 80 and 443.
@@ -20,14 +20,14 @@ pub enum Reach {
     Any,
 }
 
-/// Why an address is not one to post to.
+/// Why an address is not one to ask.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// It cannot be read, or is not `http` or `https`.
     #[error("`{0}` is not an http or https address")]
     NotHttp(String),
     /// It carries a user name or password.
-    #[error("an address with a user name in it is refused; use the webhook's `headers`")]
+    #[error("an address with a user name in it is refused; say who you are in a header")]
     UserInfo,
     /// It names a host in a form that only some programs take for an address.
     #[error("`{0}` is not a host name; write an IP address with four decimal numbers")]
@@ -40,6 +40,14 @@ pub enum UrlError {
     /// It leads to another port than 80 or 443.
     #[error("port {0} is refused (set `allow_private_address = true` to allow it)")]
     Port(u16),
+}
+
+impl Reach {
+    /// What `allow_private_address` means.
+    #[must_use]
+    pub const fn allowing(private_address: bool) -> Self {
+        if private_address { Self::Any } else { Self::Global }
+    }
 }
 
 /// Checks an address as far as that is possible without resolving its name.

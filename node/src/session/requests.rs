@@ -1,0 +1,133 @@
+//! What a connection, or a further socket of it, asks of channels: one request at a time for each
+//! channel, so that they keep their order.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use proto::channel::{Command, Joined, Reply};
+use proto::door::{Request, SessionAsk};
+use proto::event::Draft;
+use proto::{ChannelKey, ChannelName, Refusal, SocketId};
+
+use crate::apps::AppEntry;
+use crate::publish;
+use crate::server::Server;
+
+type Outcome = Pin<Box<dyn Future<Output = Result<Reply, Refusal>> + Send>>;
+
+/// A request, and who makes it.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// The further socket, if it is not the connection itself.
+    pub(super) by: Option<SocketId>,
+    /// The connection that this one goes on from.
+    pub(super) was: Option<SocketId>,
+    pub(super) channel: ChannelName,
+    pub(super) request: Request,
+}
+
+impl Asked {
+    fn is_of_same(&self, other: &Self) -> bool {
+        self.by == other.by && self.channel == other.channel
+    }
+}
+
+/// Requests without an answer: few and short-lived, and none on most connections, which a list costs
+/// nothing.
+#[derive(Default)]
+pub(super) struct Requests {
+    running: Vec<(Asked, Outcome)>,
+    /// Those that wait for an earlier one to the same channel, in their order: a request that is
+    /// repeated while a channel restarts must not be overtaken.
+    waiting: VecDeque<Asked>,
+}
+
+impl Requests {
+    pub(super) fn len(&self) -> usize {
+        self.running.len() + self.waiting.len()
+    }
+
+    /// Makes a request now or, after an earlier one, later. `socket` is the connection's.
+    pub(super) fn ask(
+        &mut self,
+        (server, entry): (&Arc<Server>, &Arc<AppEntry>),
+        socket: SocketId,
+        asked: Asked,
+    ) {
+        if self.running.iter().any(|(running, _)| running.is_of_same(&asked)) {
+            self.waiting.push_back(asked);
+        } else {
+            let outcome = ask(server, entry, asked.by.unwrap_or(socket), &asked);
+            self.running.push((asked, outcome));
+        }
+    }
+
+    /// Ready when any has its answer; it is taken out.
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<(Asked, Result<Reply, Refusal>)> {
+        for index in 0..self.running.len() {
+            if let Poll::Ready(outcome) = self.running[index].1.as_mut().poll(context) {
+                let (asked, _) = self.running.swap_remove(index);
+                return Poll::Ready((asked, outcome));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The request that waited for this one, which has its answer.
+    pub(super) fn after(&mut self, asked: &Asked) -> Option<Asked> {
+        let index = self.waiting.iter().position(|waiting| waiting.is_of_same(asked))?;
+        self.waiting.remove(index)
+    }
+
+    /// A further socket is gone: what it waits for is of no interest.
+    pub(super) fn forget(&mut self, socket: SocketId) {
+        self.waiting.retain(|waiting| waiting.by != Some(socket));
+    }
+}
+
+/// Gives a request to its channel.
+fn ask(server: &Arc<Server>, entry: &Arc<AppEntry>, socket: SocketId, asked: &Asked) -> Outcome {
+    let key = ChannelKey { app: entry.app.id.clone(), channel: asked.channel.clone() };
+    let (server, entry) = (Arc::clone(server), Arc::clone(entry));
+    match asked.request.clone() {
+        Request::Join { role, since } => {
+            let was = asked.was.filter(|_| since.is_some());
+            let joined = Joined { socket, role, since, was };
+            Box::pin(async move { server.relay.join(key, joined).await.map_err(Refusal::from) })
+        }
+        Request::Members => Box::pin(async move {
+            let asked = server.router.ask(key, Command::Members);
+            asked.answer().await.map_err(Refusal::from)
+        }),
+        Request::Unsubscribe => Box::pin(async move {
+            server.relay.unsubscribe(key, socket).await;
+            Ok(Reply::Done)
+        }),
+        Request::Publish(event) => {
+            Box::pin(
+                async move { publish::client_event(&server, &entry, key, (event, socket)).await },
+            )
+        }
+        Request::Post(post) => {
+            Box::pin(async move { publish::post(&server, &entry, key, post).await })
+        }
+        Request::Session(ask) => Box::pin(async move {
+            let asked = server.router.ask(key, of_session(ask, &server));
+            asked.answer().await.map_err(Refusal::from)
+        }),
+    }
+}
+
+/// What a session asks of the channel that stands for it, as channels are asked.
+pub(super) fn of_session(ask: SessionAsk, server: &Server) -> Command {
+    match ask {
+        SessionAsk::Inspect => Command::Inspect,
+        SessionAsk::Challenge => Command::Terminate,
+        SessionAsk::Keep(record) => Command::Publish(Draft::record(server.event_id(), &record)),
+    }
+}
