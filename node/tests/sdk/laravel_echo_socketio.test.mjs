@@ -203,7 +203,7 @@ test("whom the application refuses hears nothing, and why", async (t) => {
   for (const [room, status] of Object.entries(rooms)) {
     echo.connector.socket.emit("subscribe", { channel: room, auth: {} });
     assert.deepEqual((await echo.inbox.take("subscription_error")).data, [room, status]);
-    await subscribed(encodeURIComponent(room), 0).catch(() => {});
+    if (status !== 400) await subscribed(room, 0);
   }
   const other = connect(t);
   other.private("secret");
