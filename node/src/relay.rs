@@ -15,12 +15,13 @@ use proto::channel::{Delivery, Joined, Reply};
 use proto::cluster::slot::{SLOTS, Slot};
 use proto::cursor::Cursor;
 use proto::door::Close;
+use proto::relay::Standing;
 use proto::wire::Wire;
-use proto::{ChannelKey, RelayId, SocketId};
+use proto::{ChannelKey, Refusal, RelayId, SocketId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::outbox::Outbox;
-use crate::router::{Asked, RouteError};
+use crate::router::Asked;
 
 mod shard;
 
@@ -75,9 +76,8 @@ pub enum ToShard {
         key: ChannelKey,
         /// Who, and as what.
         joined: Joined,
-        /// Where it goes whether the connection is in nevertheless: it has been welcomed, and only the
-        /// answer was lost.
-        reply: oneshot::Sender<bool>,
+        /// Where it goes how the connection stands now.
+        reply: oneshot::Sender<Standing>,
     },
     /// A connection wants to be a subscriber no longer.
     Unsubscribe {
@@ -116,6 +116,16 @@ pub enum ToShard {
     /// A fault, to see what is left standing.
     #[cfg(test)]
     Panic,
+}
+
+/// Why a connection was not let into a channel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{refusal}")]
+pub struct NotJoined {
+    /// What the channel or the way to it says.
+    pub refusal: Refusal,
+    /// Whether the connection is in nevertheless, by an earlier join.
+    pub is_in: bool,
 }
 
 /// The handle of this node's relay.
@@ -176,18 +186,27 @@ impl Relay {
     }
 
     /// Lets a connection into a channel, if the channel's owner does.
-    pub async fn join(&self, key: ChannelKey, joined: Joined) -> Result<Reply, RouteError> {
+    ///
+    /// # Errors
+    /// Why it was not let in.
+    pub async fn join(&self, key: ChannelKey, joined: Joined) -> Result<(), NotJoined> {
         let (reply, asked) = oneshot::channel();
         let shard = self.shard_of(joined.socket);
         let message = ToShard::Join { key: key.clone(), joined: joined.clone(), reply };
         self.tell(shard, message).await;
         let answer = asked.await.unwrap_or_else(|_| Asked::unavailable()).answer().await;
-        if matches!(answer, Ok(Reply::Done)) {
-            return answer;
-        }
-        let (reply, is_in) = oneshot::channel();
+        let refusal = match answer {
+            Ok(Reply::Refused(refusal)) => refusal,
+            Ok(_) => return Ok(()),
+            Err(error) => error.into(),
+        };
+        let (reply, standing) = oneshot::channel();
         self.tell(shard, ToShard::Refused { key, joined, reply }).await;
-        if is_in.await == Ok(true) { Ok(Reply::Done) } else { answer }
+        match standing.await {
+            Ok(Standing::Welcomed) => Ok(()),
+            Ok(Standing::Before) => Err(NotJoined { refusal, is_in: true }),
+            Ok(Standing::Out) | Err(_) => Err(NotJoined { refusal, is_in: false }),
+        }
     }
 
     /// Takes a connection out of a channel. That always succeeds.

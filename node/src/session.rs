@@ -27,7 +27,15 @@ use crate::server::Server;
 /// Requests to channels that one connection may have unanswered; then its socket is not read.
 const WINDOW: usize = 32;
 
-type Answer = (ChannelName, Request, Result<Reply, Refusal>);
+/// What came of a request to a channel.
+struct Answer {
+    channel: ChannelName,
+    request: Request,
+    outcome: Result<Reply, Refusal>,
+    /// A connection that was not let in by this request is in by an earlier one.
+    is_in: bool,
+}
+
 type Ask = Pin<Box<dyn Future<Output = Answer> + Send>>;
 type Verifying = Pin<Box<dyn Future<Output = Result<Visitor, String>> + Send>>;
 
@@ -249,37 +257,45 @@ impl Task {
         let (server, entry) = (Arc::clone(&self.server), Arc::clone(entry));
         match request.clone() {
             Request::Join { role, since } => Box::pin(async move {
-                let answer = server.relay.join(key, Joined { socket, role, since }).await;
-                (channel, request, answer.map_err(Refusal::from))
+                let joined = server.relay.join(key, Joined { socket, role, since }).await;
+                let is_in = joined.as_ref().is_err_and(|not_joined| not_joined.is_in);
+                let outcome = joined.map(|()| Reply::Done).map_err(|error| error.refusal);
+                Answer { channel, request, outcome, is_in }
             }),
             Request::Members => Box::pin(async move {
                 let asked = server.router.ask(key, Command::Members);
-                (channel, request, asked.answer().await.map_err(Refusal::from))
+                let outcome = asked.answer().await.map_err(Refusal::from);
+                Answer { channel, request, outcome, is_in: false }
             }),
             Request::Unsubscribe => Box::pin(async move {
                 server.relay.unsubscribe(key, socket).await;
-                (channel, request, Ok(Reply::Done))
+                Answer { channel, request, outcome: Ok(Reply::Done), is_in: false }
             }),
             Request::Publish(event) => Box::pin(async move {
                 let event = (event, socket);
-                let answer = publish::client_event(&server, &entry, key, event).await;
-                (channel, request, answer)
+                let outcome = publish::client_event(&server, &entry, key, event).await;
+                Answer { channel, request, outcome, is_in: false }
             }),
             Request::Post(post) => Box::pin(async move {
-                (channel, request, publish::post(&server, &entry, key, post).await)
+                let outcome = publish::post(&server, &entry, key, post).await;
+                Answer { channel, request, outcome, is_in: false }
             }),
         }
     }
 
-    fn answered(&mut self, (channel, request, answer): Answer) -> Result<(), End> {
-        let is_superseded = self.waiting.iter().any(|(waiting, _)| *waiting == channel);
+    fn answered(&mut self, answer: Answer) -> Result<(), End> {
+        let Answer { channel, request, outcome, is_in } = answer;
+        let is_superseded = self
+            .waiting
+            .iter()
+            .any(|(waiting, later)| *waiting == channel && is_about_being_in(later));
         if let Some(index) = self.waiting.iter().position(|(waiting, _)| *waiting == channel)
             && let Some((channel, next)) = self.waiting.remove(index)
         {
             let entry = Arc::clone(&self.connection.entry);
             self.start(channel, next, &entry);
         }
-        let (reply, refusal) = match answer {
+        let (reply, refusal) = match outcome {
             Ok(Reply::Refused(refusal)) | Err(refusal) => (None, Some(refusal)),
             Ok(reply) => (Some(reply), None),
         };
@@ -288,8 +304,9 @@ impl Task {
             self.connection.entry.metrics.subscribed(channel.kind().label(), result);
         }
         match refusal {
-            // The client has left meanwhile, and may have asked again.
-            Some(_) if is_superseded && is_subscription(&request) => Ok(()),
+            Some(refusal) if is_subscription(&request) && (is_in || is_superseded) => {
+                self.apply(Input::Moot { channel, request, refusal })
+            }
             Some(refusal) => self.apply(Input::Refused { channel, request, refusal }),
             None => match reply {
                 Some(reply) => self.apply(Input::Answered { channel, request, reply }),
@@ -297,6 +314,11 @@ impl Task {
             },
         }
     }
+}
+
+/// Whether a request decides whether its connection is in the channel.
+const fn is_about_being_in(request: &Request) -> bool {
+    is_subscription(request) || matches!(request, Request::Unsubscribe)
 }
 
 const fn is_subscription(request: &Request) -> bool {
@@ -354,3 +376,6 @@ const fn word(close: &Close) -> &'static str {
         _ => "server",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,6 +67,16 @@ pub enum Input<'a> {
         /// Why it was refused.
         refusal: Refusal,
     },
+    /// As [`Input::Refused`], of a join that changes nothing: the connection is in by an earlier one,
+    /// or has asked again or left since.
+    Moot {
+        /// The channel.
+        channel: ChannelName,
+        /// What was asked of it.
+        request: Request,
+        /// Why it was refused.
+        refusal: Refusal,
+    },
     /// The relay has news that is for the session and not for the wire as it is.
     Signal(Signal),
     /// The deadline has come.

@@ -48,7 +48,7 @@ async fn subscriber(node: &Node, name: &str) -> TcpStream {
     let socket = SocketId::from_random(random::bits());
     server.relay.attach(socket, outbox, Wire::Pusher).await;
     let joined = Joined::new(socket, Role::Subscriber(None));
-    assert_eq!(server.relay.join(key(name), joined).await, Ok(Reply::Done));
+    assert_eq!(server.relay.join(key(name), joined).await, Ok(()));
     client
 }
 

@@ -13,7 +13,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use proto::channel::{Joined, Reply, Role};
+use proto::channel::{Joined, Role};
 use proto::cluster::message::ListQuery;
 use proto::cursor::{CHANNELS_MAX, Cursor};
 use proto::plain::frame::timestamp;
@@ -148,11 +148,8 @@ impl<'a> Polling<'a> {
             // Who polls comes and goes all the time: that would say nothing about who is there.
             let joined = Joined { socket, role: Role::Subscriber(None), since };
             let key = ChannelKey { app: entry.app.id.clone(), channel };
-            match self.server.relay.join(key, joined).await {
-                Ok(Reply::Refused(refusal)) => Err(HttpError::from(refusal)),
-                Ok(_) => Ok(()),
-                Err(error) => Err(Refusal::from(error).into()),
-            }
+            let joining = self.server.relay.join(key, joined).await;
+            joining.map_err(|not_joined| HttpError::from(not_joined.refusal))
         });
         try_join_all(joins).await?;
         // A place speaks of all channels, so none may be missing in the first.

@@ -9,7 +9,7 @@ use proto::cluster::slot::{SLOTS, Slot};
 use proto::door::Close;
 use proto::event::Publication;
 use proto::pusher::code::CloseCode;
-use proto::relay::{Local, Verdict};
+use proto::relay::{Local, Standing, Verdict};
 use proto::wire::Wire;
 use proto::{ChannelKey, RelayId, SocketId};
 use tokio::sync::mpsc;
@@ -181,14 +181,14 @@ impl Shard {
         self.router.ask(key, Command::Join { relay, joined })
     }
 
-    /// Whether the connection is in nevertheless.
-    fn refused(&mut self, key: &ChannelKey, joined: &Joined) -> bool {
+    fn refused(&mut self, key: &ChannelKey, joined: &Joined) -> Standing {
         let socket = joined.socket;
         let Some(local) = self.local(key) else {
-            return false;
+            return Standing::Out;
         };
-        if !local.refuse(joined) {
-            return true;
+        let standing = local.refuse(joined);
+        if standing != Standing::Out {
+            return standing;
         }
         self.forget_if_unused(key, socket);
         if let Some(connection) = self.connections.get_mut(&socket) {
@@ -197,7 +197,7 @@ impl Shard {
         // The owner may have heard of it in a resync in the meantime.
         let relay = self.router.me().clone();
         self.router.send_once(key.clone(), Command::Unsubscribe { relay, socket });
-        false
+        Standing::Out
     }
 
     fn unsubscribe(&mut self, key: ChannelKey, socket: SocketId) -> Asked {

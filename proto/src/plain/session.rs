@@ -80,6 +80,9 @@ impl Session {
             Input::Refused { channel, request, refusal } => {
                 self.refused(&channel, &request, &refusal, actions);
             }
+            Input::Moot { channel, refusal, .. } => {
+                actions.push(error(Some(channel.as_str()), None, &refusal));
+            }
             Input::Signal(Signal::Close(close)) => actions.push(Action::Close(close)),
             Input::Signal(Signal::Terminated) => {
                 actions.push(token_ended("You got disconnected by the app."));

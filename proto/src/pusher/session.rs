@@ -93,7 +93,7 @@ impl Session {
             }
             Input::Signal(signal) => self.signal(signal, actions),
             // What was granted shows in what the channel sends.
-            Input::Answered { .. } | Input::Verified(_) => {}
+            Input::Answered { .. } | Input::Moot { .. } | Input::Verified(_) => {}
             Input::Timer => self.timer(now, actions),
         }
     }

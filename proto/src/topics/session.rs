@@ -12,19 +12,18 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::channel::{Reply, Role};
+use crate::channel::Role;
 use crate::cursor::Cursor;
 use crate::door::{self, Close, Counted, Request, Signal};
 use crate::intake::Intake;
 use crate::name::ChannelName;
-use crate::plain::code;
 use crate::refusal::Refusal;
 use crate::time::{Moment, Now};
 use crate::visitor::Visitor;
 
 use crate::socketio::{Action, Arguments, Input, Sockets, Terms};
 
-use super::asked::{self, Asked, Message};
+use super::asked::{Asked, Message};
 use super::coming_back::ComingBack;
 
 /// The one namespace.
@@ -53,7 +52,7 @@ pub struct Session {
     messages: Intake,
     pub(super) channels: BTreeSet<ChannelName>,
     /// Requests that the client waits for, in their order.
-    asked: VecDeque<Asked>,
+    pub(super) asked: VecDeque<Asked>,
     /// What a client that comes back is waiting for.
     pub(super) coming_back: Option<ComingBack>,
     expires_at: Option<Moment>,
@@ -110,6 +109,9 @@ impl Session {
             }
             door::Input::Refused { channel, request, refusal } => {
                 self.answered((&channel, &request), Err(&refusal), now, actions);
+            }
+            door::Input::Moot { channel, request, refusal } => {
+                self.settle((&channel, &request), Err(&refusal), now, actions);
             }
             door::Input::Signal(signal) => self.signal(signal, now, actions),
             door::Input::Timer => self.timer(app, now, actions),
@@ -284,74 +286,6 @@ impl Session {
         }
     }
 
-    fn answered(
-        &mut self,
-        (channel, request): (&ChannelName, &Request),
-        answer: Result<&Reply, &Refusal>,
-        now: Now,
-        actions: &mut Vec<door::Action>,
-    ) {
-        let is_join = matches!(request, Request::Join { role: Role::Subscriber(_), .. });
-        match (request, answer) {
-            // The relay says more of it, with the channel's word.
-            (Request::Join { .. }, Ok(_)) => return,
-            (Request::Join { .. }, Err(_)) if is_join => {
-                self.channels.remove(channel);
-                self.came_back(channel, false, now, actions);
-            }
-            // Without it the connection could not be ended, or would hear what it does not want.
-            (Request::Join { .. } | Request::Unsubscribe, Err(_)) => {
-                return actions.push(door::Action::Close(normal()));
-            }
-            _ => {}
-        }
-        let name = match request {
-            Request::Join { .. } => "subscribe",
-            Request::Unsubscribe => "unsubscribe",
-            _ => "publish",
-        };
-        if let Some(asked) = self.take_asked(channel, name) {
-            let answer = answer.map(|reply| match reply {
-                Reply::Published(published) => {
-                    format!(r#","deliveredTo":{}"#, published.subscribers)
-                }
-                _ => String::new(),
-            });
-            self.answer(&asked, answer, now, actions);
-        }
-    }
-
-    /// The first request of this kind to a channel: they are answered in their order.
-    fn take_asked(&mut self, channel: &ChannelName, name: &str) -> Option<Asked> {
-        let is_it = |asked: &Asked| asked.channel.as_ref() == Some(channel) && asked.name == name;
-        let index = self.asked.iter().position(is_it)?;
-        self.asked.remove(index)
-    }
-
-    /// Answers a request, in the two ways in which clients wait: by its acknowledgement, and by the
-    /// event `ack`.
-    fn answer(
-        &mut self,
-        asked: &Asked,
-        answer: Result<String, &Refusal>,
-        now: Now,
-        actions: &mut Vec<door::Action>,
-    ) {
-        let refusal = answer.as_ref().err().copied();
-        let (status, more) = asked::status(answer);
-        if let Some(id) = asked.ack {
-            let arguments = Arguments::of(format!("[{{{status}{more}}}]"));
-            self.say(Input::Ack { namespace: ROOT, id, arguments }, now, actions);
-        }
-        if let Some(event) = asked.event(&status, &more) {
-            self.emit("ack", &event, now, actions);
-        }
-        if let (None, None, Some(refusal)) = (asked.ack, &asked.id, refusal) {
-            let data = format!(r#"{{"code":"{}"{more}}}"#, code::word(refusal));
-            self.emit("error", &data, now, actions);
-        }
-    }
-
     fn signal(&mut self, signal: Signal, now: Now, actions: &mut Vec<door::Action>) {
         match signal {
             Signal::Welcomed { channel, subscribers, is_whole } => {
@@ -390,6 +324,9 @@ impl Session {
 }
 
 /// Engine.IO ends a session without a reason.
-const fn normal() -> Close {
+pub(super) const fn normal() -> Close {
     Close { code: 1000, reason: std::borrow::Cow::Borrowed("") }
 }
+
+#[cfg(test)]
+mod tests;
