@@ -120,9 +120,20 @@ impl Channels {
         if self.is_stopped() {
             return request.replier.answer(Answer::Unavailable);
         }
-        if let Ask::List(query) = &request.ask {
-            let answer = self.list(query);
-            return request.replier.answer(answer);
+        match &request.ask {
+            Ask::List(query) => {
+                let answer = self.list(query);
+                return request.replier.answer(answer);
+            }
+            Ask::Notify(app, text) => {
+                let (channels, app, text) = (self.clone(), app.clone(), Arc::clone(text));
+                tokio::spawn(async move {
+                    let told = channels.relay().notify(&app, &text).await;
+                    request.replier.answer(Answer::Notified(told));
+                });
+                return;
+            }
+            Ask::Channel { .. } | Ask::Claim { .. } | Ask::Lease(..) => {}
         }
         let (mut slot, mut batch) = (self.slot(request.slot), Batch::default());
         match slot.custody.admit(request) {

@@ -17,7 +17,7 @@ use proto::cursor::Cursor;
 use proto::door::Close;
 use proto::relay::Standing;
 use proto::wire::Wire;
-use proto::{ChannelKey, Refusal, RelayId, SocketId};
+use proto::{AppId, ChannelKey, Refusal, RelayId, SocketId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::outbox::Outbox;
@@ -37,6 +37,8 @@ const SHARD_QUEUE: usize = 1_024;
 pub enum ToShard {
     /// A connection is here.
     Attach {
+        /// Its app.
+        app: AppId,
         /// Its id.
         socket: SocketId,
         /// Where its frames go.
@@ -94,6 +96,15 @@ pub enum ToShard {
         key: ChannelKey,
         /// What.
         delivery: Delivery,
+    },
+    /// All connections of an app are told a notification.
+    Notify {
+        /// The app.
+        app: AppId,
+        /// The notification, as JSON.
+        text: Arc<str>,
+        /// Where it goes how many they are.
+        reply: oneshot::Sender<u64>,
     },
     /// A node claims slots and wants to know who is in their channels here.
     Gather {
@@ -162,8 +173,8 @@ impl Relay {
     }
 
     /// Tells of a new connection. Returns once its deliveries have somewhere to go.
-    pub async fn attach(&self, socket: SocketId, outbox: Arc<Outbox>, wire: Wire) {
-        self.tell(self.shard_of(socket), ToShard::Attach { socket, outbox, wire }).await;
+    pub async fn attach(&self, app: AppId, socket: SocketId, outbox: Arc<Outbox>, wire: Wire) {
+        self.tell(self.shard_of(socket), ToShard::Attach { app, socket, outbox, wire }).await;
     }
 
     /// Tells how far a new connection had come in the channels that it is about to join: then every
@@ -243,6 +254,18 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// Tells all connections of an app a notification, and returns how many they are.
+    pub async fn notify(&self, app: &AppId, text: &Arc<str>) -> u64 {
+        let mut told = 0;
+        for shard in 0..self.shards.len() {
+            let (reply, answer) = oneshot::channel();
+            let (app, text) = (app.clone(), Arc::clone(text));
+            self.tell(shard, ToShard::Notify { app, text, reply }).await;
+            told += answer.await.unwrap_or_default();
+        }
+        told
     }
 
     /// Nothing of a slot is taken from anyone but this owner from now on.

@@ -258,29 +258,51 @@ impl Router {
     }
 
     async fn list_once(&self, query: &ListQuery, deadline: Instant) -> Option<Vec<Listed>> {
+        let ask = Ask::List(query.clone());
+        let (mut all, mut slots) = (Vec::new(), 0);
+        for answer in self.ask_all(&query.app, &ask, deadline).await? {
+            let Answer::Listed(listed, served) = answer else {
+                return None;
+            };
+            all.extend(listed);
+            slots += u32::from(served);
+        }
+        (slots == u32::from(SLOTS)).then_some(all)
+    }
+
+    /// Tells all connections of an app a notification, and returns how many they are.
+    ///
+    /// # Errors
+    /// [`RouteError::Unavailable`] unless every node has answered. Those that could be reached have
+    /// told theirs.
+    pub async fn notify(&self, app: &AppId, text: Arc<str>) -> Result<u64, RouteError> {
+        let (ask, deadline) = (Ask::Notify(app.clone(), text), Instant::now() + DEADLINE);
+        let answers = self.ask_all(app, &ask, deadline).await.ok_or(RouteError::Unavailable)?;
+        let told = answers.iter().map(|answer| match answer {
+            Answer::Notified(told) => Some(told),
+            _ => None,
+        });
+        told.sum::<Option<u64>>().ok_or(RouteError::Unavailable)
+    }
+
+    /// Asks every node of the view. None unless all answer in time.
+    async fn ask_all(&self, app: &AppId, ask: &Ask, deadline: Instant) -> Option<Vec<Answer>> {
         let view = self.view()?;
-        let mut asked = Vec::new();
-        for member in view.members() {
+        let asked = view.members().iter().map(|member| {
             let (replier, answer) = Replier::local();
-            let ask = Ask::List(query.clone());
+            let (slot, ask) = (Channels::quota_slot(app), ask.clone());
             if member.id == self.0.me {
-                replier.answer(self.0.channels.list(query));
+                self.0.channels.handle(Request { slot, ask, replier });
             } else {
                 self.0.peers.ask(&member.id, ask, replier);
             }
-            asked.push(answer);
+            answer
+        });
+        let mut answers = Vec::new();
+        for answer in asked.collect::<Vec<_>>() {
+            answers.push(timeout_at(deadline, answer).await.ok()?.ok()?);
         }
-        let (mut all, mut slots) = (Vec::new(), 0);
-        for answer in asked {
-            match timeout_at(deadline, answer).await {
-                Ok(Ok(Answer::Listed(listed, served))) => {
-                    all.extend(listed);
-                    slots += u32::from(served);
-                }
-                _ => return None,
-            }
-        }
-        (slots == u32::from(SLOTS)).then_some(all)
+        Some(answers)
     }
 }
 

@@ -115,7 +115,8 @@ impl Task {
 
     async fn run(&mut self) -> &'static str {
         let Connection { socket, entry, door, outbox, .. } = &self.connection;
-        self.server.relay.attach(*socket, Arc::clone(outbox), door.wire()).await;
+        let app = entry.app.id.clone();
+        self.server.relay.attach(app, *socket, Arc::clone(outbox), door.wire()).await;
         entry.metrics.door(door.wire()).begin();
         tracing::debug!(app = %entry.app.id, %socket, "connected");
         let end = match self.apply(Input::Opened) {

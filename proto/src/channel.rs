@@ -12,13 +12,14 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Draft, Origin, Publication};
 use crate::http::webhook::{Edge, Happening};
 use crate::name::{ChannelKind, ChannelName, RelayId, SocketId};
-use crate::position::{Epoch, Offset, Position};
+use crate::position::{Epoch, Position};
 use crate::refusal::{NOT_SUBSCRIBED, Refusal};
 use crate::time::{Moment, Now, earliest};
 
 mod command;
 mod count;
 pub mod edges;
+mod notify;
 mod recent;
 mod roster;
 mod settings;
@@ -61,13 +62,11 @@ impl Channel {
     /// A channel that nobody is in and that remembers nothing.
     #[must_use]
     pub fn new(name: ChannelName, epoch: Epoch, settings: Settings) -> Self {
-        let kind = name.kind();
-        let offset = Offset::default();
         Self {
+            kind: name.kind(),
             name,
-            kind,
             settings,
-            position: Position { epoch, offset },
+            position: Position { epoch, ..Position::default() },
             ancestors: Vec::new(),
             is_fresh: false,
             roster: Roster::default(),
@@ -305,9 +304,10 @@ impl Channel {
             accepted: now.moment,
         });
         self.remember(&publication, now.moment);
-        self.tell_subscribers(&Delivery::Published(publication), effects);
+        self.announce(&publication, effects);
         self.report(happenings, effects);
-        Reply::Published(self.published())
+        let subscribers = self.audience(&publication.draft.origin);
+        Reply::Published(Published { subscribers, ..self.published() })
     }
 
     /// The answer to a publish that has the last place.

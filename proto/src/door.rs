@@ -4,6 +4,7 @@
 //! [`Action`]s in their order.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::app::App;
 use crate::channel::{Reply, Role};
@@ -102,6 +103,8 @@ pub enum Signal {
         /// Whether it has had everything since it was here last, if it was.
         is_whole: Option<bool>,
     },
+    /// The application notifies the user, or everyone: a JSON object.
+    Notified(Arc<str>),
     /// The application ends the user's connections.
     Terminated,
     /// The node ends the connection.

@@ -76,6 +76,8 @@ pub enum Origin {
         /// Who, as the token says.
         user: UserId,
     },
+    /// A back end, as a notification: a door that has a word for it shows it as one.
+    Notice,
 }
 
 impl Origin {
@@ -85,7 +87,7 @@ impl Origin {
         match self {
             Self::Api { except } => *except,
             Self::Client { socket, .. } => Some(*socket),
-            Self::User { .. } => None,
+            Self::User { .. } | Self::Notice => None,
         }
     }
 }

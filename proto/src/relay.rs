@@ -226,6 +226,12 @@ impl<S> Local<S> {
         audience.map(|(socket, subscriber)| (socket, &subscriber.sink))
     }
 
+    /// Whether this connection gets the publications.
+    #[must_use]
+    pub fn is_subscriber(&self, socket: SocketId) -> bool {
+        self.subscribers.contains_key(&socket)
+    }
+
     /// Connections in another role.
     #[must_use]
     pub fn in_role(&self, role: &Role) -> Vec<SocketId> {

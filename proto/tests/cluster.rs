@@ -190,7 +190,13 @@ fn samples() -> Vec<Message> {
         Message::Confirmed(vec![(slot, mark)]),
         // What was added since is left out where it says nothing, as in all of the above.
         Message::Deliver(key.clone(), Delivery::Welcome { joined: again.clone(), welcome }),
-        Message::Ask(2, Ask::Channel { key, command: Command::Join { relay, joined: again }, ack }),
+        Message::Ask(
+            2,
+            Ask::Channel { key: key.clone(), command: Command::Join { relay, joined: again }, ack },
+        ),
+        Message::Ask(3, Ask::Notify(app, "{}".into())),
+        Message::Answer(3, Answer::Notified(4)),
+        Message::Deliver(key, Delivery::Notified("{}".into())),
     ]
 }
 

@@ -46,7 +46,7 @@ async fn subscriber(node: &Node, name: &str) -> TcpStream {
     let outbox =
         Arc::new(Outbox::new(Writer::Plain(writer), Wire::Pusher, &proto::Limits::default()));
     let socket = SocketId::from_random(random::bits());
-    server.relay.attach(socket, outbox, Wire::Pusher).await;
+    server.relay.attach(key(name).app, socket, outbox, Wire::Pusher).await;
     let joined = Joined::new(socket, Role::Subscriber(None));
     assert_eq!(server.relay.join(key(name), joined).await, Ok(()));
     client

@@ -127,7 +127,7 @@ impl<'a> Polling<'a> {
         entry.metrics.door(Wire::Poll).begin();
         let began = Instant::now();
         let polling = Self { server, entry, socket, outbox: Arc::clone(&outbox), began };
-        server.relay.attach(socket, outbox, Wire::Poll).await;
+        server.relay.attach(entry.app.id.clone(), socket, outbox, Wire::Poll).await;
         Ok(polling)
     }
 

@@ -109,8 +109,8 @@ impl Shard {
 
     fn handle(&mut self, message: ToShard) {
         match message {
-            ToShard::Attach { socket, outbox, wire } => {
-                self.connections.insert(socket, Connection::new(outbox, wire));
+            ToShard::Attach { app, socket, outbox, wire } => {
+                self.connections.insert(socket, Connection::new(app, outbox, wire));
             }
             ToShard::GoesOn { socket, cursor } => {
                 if let Some(connection) = self.connections.get_mut(&socket) {
@@ -130,6 +130,10 @@ impl Shard {
                 drop(reply.send(self.unsubscribe(key, socket)));
             }
             ToShard::Deliver { key, delivery } => self.deliver(&key, &delivery),
+            ToShard::Notify { app, text, reply } => {
+                // One that waits no longer has given up.
+                let _ = reply.send(self.notify(&app, &text));
+            }
             ToShard::Gather { slots, to, reply } => {
                 self.gather(&slots, &to);
                 let _ = reply.send(());
@@ -255,6 +259,7 @@ impl Shard {
             }
             Delivery::Online(is_online) => self.tell_watchers(key, *is_online),
             Delivery::Terminate => self.terminate(key),
+            Delivery::Notified(text) => self.notify_user(key, text),
             Delivery::Resumed(resumed) => self.resumed(key, resumed),
         }
     }

@@ -123,6 +123,8 @@ pub enum Ask {
     Lease(AppId, Usage),
     /// To any node: which channels of an app does it own?
     List(ListQuery),
+    /// To any node: tell all connections of an app a notification, as JSON.
+    Notify(AppId, Arc<str>),
 }
 
 /// Which channels are asked for.
@@ -156,6 +158,8 @@ pub enum Answer {
     Granted(Grant),
     /// The occupied channels of the node that was asked, and how many slots it serves.
     Listed(Vec<Listed>, u16),
+    /// So many connections of the node that was asked were told.
+    Notified(u64),
     /// Nothing was done: the asked node does not serve the slot.
     NotOwner,
     /// It cannot be said whether anything was done.

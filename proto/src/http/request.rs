@@ -140,7 +140,7 @@ impl PublishRequest {
 }
 
 /// Reads JSON from outside, nested no deeper than allowed.
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
     let text = std::str::from_utf8(body)
         .map_err(|error| Refusal::Malformed(format!("the body is not UTF-8: {error}")))?;
     if is_too_deep(text) {

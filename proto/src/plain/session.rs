@@ -87,6 +87,8 @@ impl Session {
             Input::Signal(Signal::Terminated) => {
                 actions.push(token_ended("You got disconnected by the app."));
             }
+            // It has the form of this door's messages already.
+            Input::Signal(Signal::Notified(text)) => actions.push(Action::Send((*text).into())),
             Input::Signal(Signal::Watched { .. } | Signal::Welcomed { .. })
             | Input::Verified(_) => {}
             Input::Timer => self.timer(now, actions),

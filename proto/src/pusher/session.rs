@@ -367,6 +367,7 @@ impl Session {
                 actions.push(Action::Close(close));
             }
             Signal::Close(close) => actions.push(Action::Close(close)),
+            Signal::Notified(text) => actions.push(Action::Send(frame::notification(&text))),
             Signal::Welcomed { .. } => {}
         }
     }

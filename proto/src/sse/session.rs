@@ -60,6 +60,9 @@ impl Session {
                 let close = CloseCode::Unauthorized.because("You got disconnected by the app.");
                 actions.push(Action::Close(close));
             }
+            Input::Signal(Signal::Notified(text)) => {
+                actions.push(Action::Send(frame::notification(&text)));
+            }
             // It asks for nothing else, and what a client sends into a stream means nothing.
             _ => {}
         }

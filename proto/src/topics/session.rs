@@ -299,6 +299,7 @@ impl Session {
             }
             Signal::Terminated => self.disconnect(now, actions),
             Signal::Close(_) => actions.push(door::Action::Close(normal())),
+            Signal::Notified(text) => self.emit("notification", &text, now, actions),
             Signal::Watched { .. } => {}
         }
     }

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use proto::cursor::Cursor;
 use proto::door::{Close, Signal};
 use proto::wire::Wire;
-use proto::{ChannelKey, ChannelName, Position};
+use proto::{AppId, ChannelKey, ChannelName, Position};
 
 use crate::outbox::{Full, Outbox};
 
 #[derive(Debug)]
 pub(super) struct Connection {
+    pub(super) app: AppId,
     pub(super) outbox: Arc<Outbox>,
     pub(super) wire: Wire,
     pub(super) channels: HashSet<ChannelKey>,
@@ -23,9 +24,9 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(outbox: Arc<Outbox>, wire: Wire) -> Self {
+    pub(super) fn new(app: AppId, outbox: Arc<Outbox>, wire: Wire) -> Self {
         let cursor = wire.has_place().then(Box::default);
-        Self { outbox, wire, channels: HashSet::new(), is_closing: false, cursor }
+        Self { app, outbox, wire, channels: HashSet::new(), is_closing: false, cursor }
     }
 
     pub(super) fn close(&mut self, close: Close) {

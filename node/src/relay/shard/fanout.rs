@@ -9,11 +9,11 @@ use proto::cluster::slot::Slot;
 use proto::door::Signal;
 use proto::relay::Changes;
 use proto::wire::Wire;
-use proto::{ChannelKey, Offset, SocketId};
+use proto::{AppId, ChannelKey, Offset, SocketId};
 
 use crate::outbox::{Full, Outbox};
 
-use super::{Shard, Sink};
+use super::{Connection, Shard, Sink};
 
 impl Shard {
     pub(super) fn tell_subscribers(
@@ -98,6 +98,31 @@ impl Shard {
         for outbox in self.in_role(key, &Role::SignedIn) {
             outbox.signal(Signal::Terminated);
         }
+    }
+
+    /// Tells those who are signed in as the user of a channel, and have not subscribed to it.
+    pub(super) fn notify_user(&self, key: &ChannelKey, text: &Arc<str>) {
+        let Some(local) = self.channels[Slot::of(key).index()].get(key) else {
+            return;
+        };
+        let besides =
+            local.in_role(&Role::SignedIn).into_iter().filter(|s| !local.is_subscriber(*s));
+        for connection in besides.filter_map(|socket| self.connections.get(&socket)) {
+            connection.outbox.signal(Signal::Notified(Arc::clone(text)));
+        }
+    }
+
+    /// Tells all connections of an app, and returns how many they are. Who polls is not told: most of
+    /// the time it is not here.
+    pub(super) fn notify(&self, app: &AppId, text: &Arc<str>) -> u64 {
+        let is_told =
+            |connection: &&Connection| connection.app == *app && connection.wire != Wire::Poll;
+        let mut told = 0;
+        for connection in self.connections.values().filter(is_told) {
+            connection.outbox.signal(Signal::Notified(Arc::clone(text)));
+            told += 1;
+        }
+        told
     }
 
     fn in_role(&self, key: &ChannelKey, role: &Role) -> Vec<&Outbox> {
