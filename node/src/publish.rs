@@ -25,7 +25,7 @@ pub async fn client_event(
 ) -> Result<Reply, Refusal> {
     let origin = Origin::Client { socket, user: None };
     let (id, priority) = (server.event_id(), Priority::default());
-    let draft = Draft { id, event, origin, ttl_seconds: 0, priority, retry: None };
+    let draft = Draft { id, event, origin, ttl_ms: 0, priority, retry: None };
     publish(server, entry, key, (draft, Some(Ack::Sequenced))).await
 }
 
@@ -40,12 +40,12 @@ pub async fn post(
     key: ChannelKey,
     post: Post,
 ) -> Result<Reply, Refusal> {
-    let Post { user, event, id, ttl_seconds, priority } = post;
+    let Post { user, event, id, ttl_ms, priority } = post;
     // An id of a user may have anything in it: its length keeps it apart from what follows.
     let key_of = |id| format!("{} {user} {id}", user.as_str().len());
     let retry = id.map(|id| Arc::new(RetryKey { key: key_of(id), item: 0 }));
     let origin = Origin::User { user };
-    let draft = Draft { id: server.event_id(), event, origin, ttl_seconds, priority, retry };
+    let draft = Draft { id: server.event_id(), event, origin, ttl_ms, priority, retry };
     publish(server, entry, key, (draft, None)).await
 }
 

@@ -266,9 +266,11 @@ limits! {
     watchlist_users: usize = 100,
     /// Seconds for which a cache channel remembers its last event.
     cache_seconds: u32 = 1_800,
-    /// Events that may wait for one slow connection. Beyond it: close code 4100.
+    /// Events that may wait for one slow connection, an eighth more of high priority. Beyond it: those
+    /// of low priority are left out; then close code 4100.
     outbox_events: usize = 1_024,
-    /// Bytes that may wait for one slow connection. Beyond it: close code 4100.
+    /// Bytes that may wait for one slow connection, an eighth more of high priority. Beyond it: events
+    /// of low priority are left out; then close code 4100.
     outbox_bytes: usize = 1_048_576,
     /// Webhook events that may wait for one address. Beyond it: the newest are dropped and counted.
     webhook_events: usize = 10_000,

@@ -177,8 +177,8 @@ pub struct Post {
     pub event: Event,
     /// The client's own id of it: a repetition with the same one gets the first answer.
     pub id: Option<String>,
-    /// Seconds after which nobody who comes late wants it any more; 0 is never.
-    pub ttl_seconds: u32,
+    /// Milliseconds after which nobody wants it any more; 0 is never.
+    pub ttl_ms: u32,
     /// How urgent it is.
     pub priority: Priority,
 }

@@ -92,15 +92,16 @@ impl Origin {
     }
 }
 
-/// How urgent the publisher says an event is. Carried, and shown by doors that have a word for it.
+/// How urgent the publisher says an event is: which of those that wait for a slow connection goes
+/// first when there is no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Priority {
-    /// Can wait.
+    /// Can be done without.
     Low,
     /// The usual.
     #[default]
     Normal,
-    /// Should not wait.
+    /// Finds room where others find none.
     High,
 }
 
@@ -113,8 +114,8 @@ pub struct Draft {
     pub event: Event,
     /// By whom.
     pub origin: Origin,
-    /// Seconds after which a resuming or late subscriber no longer wants it; 0 is never.
-    pub ttl_seconds: u32,
+    /// Milliseconds after which no subscriber wants it any more; 0 is never.
+    pub ttl_ms: u32,
     /// How urgent it is.
     pub priority: Priority,
     /// Under which a repetition of it gets the first answer.
@@ -135,10 +136,16 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// Whether nobody who comes late wants it any more, in the owner's time.
+    /// From when on nobody wants it any more, in the time of `accepted`.
+    #[must_use]
+    pub fn expires(&self) -> Option<Moment> {
+        let ttl = Duration::from_millis(self.draft.ttl_ms.into());
+        (!ttl.is_zero()).then(|| self.accepted + ttl)
+    }
+
+    /// Whether nobody wants it any more, in the time of `accepted`.
     #[must_use]
     pub fn has_expired(&self, now: Moment) -> bool {
-        let ttl = Duration::from_secs(self.draft.ttl_seconds.into());
-        !ttl.is_zero() && now.since(self.accepted) >= ttl
+        self.expires().is_some_and(|expires| now >= expires)
     }
 }

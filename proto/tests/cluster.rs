@@ -147,7 +147,7 @@ fn samples() -> Vec<Message> {
             id: 8,
             event: Event { name: EventName::parse("event").unwrap(), data: Data::Text("t".into()) },
             origin: Origin::Api { except: None },
-            ttl_seconds: 0,
+            ttl_ms: 0,
             priority: Priority::Normal,
             retry: None,
         },

@@ -34,7 +34,7 @@ fn event(text: &str) -> Command {
     let event = Event { name: EventName::parse("e").unwrap(), data: Data::Text(text.into()) };
     let origin = Origin::Api { except: None };
     let priority = Priority::Normal;
-    Command::Publish(Draft { id: 0, event, origin, ttl_seconds: 0, priority, retry: None })
+    Command::Publish(Draft { id: 0, event, origin, ttl_ms: 0, priority, retry: None })
 }
 
 /// A subscriber whose socket the test reads.

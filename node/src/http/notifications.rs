@@ -41,7 +41,7 @@ pub(super) async fn notify(
         Target::Channel(channel) => {
             let key = ChannelKey { app: app.id.clone(), channel };
             let (event, origin, priority) = (event(&text), Origin::Notice, Priority::default());
-            let draft = Draft { id, event, origin, ttl_seconds: 0, priority, retry: None };
+            let draft = Draft { id, event, origin, ttl_ms: 0, priority, retry: None };
             let asked = server.router.ask(key, Command::Publish(draft));
             published(asked.answer().await.map_err(Refusal::from)?)?.subscribers as u64
         }

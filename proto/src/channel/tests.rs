@@ -38,7 +38,7 @@ fn draft(text: &str, origin: Origin) -> Draft {
     let name = EventName::parse("e").unwrap();
     let data = Data::Text(text.into());
     let event = Event { name, data };
-    Draft { id: 0, event, origin, ttl_seconds: 0, priority: Priority::Normal, retry: None }
+    Draft { id: 0, event, origin, ttl_ms: 0, priority: Priority::Normal, retry: None }
 }
 
 /// Runs a script on a new channel and compares what comes out.
@@ -115,7 +115,8 @@ impl Script {
             ["publish", text] => Command::Publish(draft(text, Origin::Api { except: None })),
             ["publish", text, "for", seconds] => {
                 let draft = draft(text, Origin::Api { except: None });
-                Command::Publish(Draft { ttl_seconds: seconds.parse().unwrap(), ..draft })
+                let ttl_ms = seconds.parse::<u32>().unwrap() * 1000;
+                Command::Publish(Draft { ttl_ms, ..draft })
             }
             ["publish", text, "but", s] => {
                 Command::Publish(draft(text, Origin::Api { except: Some(socket(s)) }))

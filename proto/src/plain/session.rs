@@ -213,8 +213,8 @@ impl Session {
         Post::check_id(id.as_deref())?;
         // As text, in which back ends of every door publish JSON.
         let event = Event { name: app.event_name(name)?, data: Data::Text(data.into()) };
-        let (ttl_seconds, priority) = (0, Priority::default());
-        Ok(Post { user: user.clone(), event, id, ttl_seconds, priority })
+        let (ttl_ms, priority) = (0, Priority::default());
+        Ok(Post { user: user.clone(), event, id, ttl_ms, priority })
     }
 
     fn refused(

@@ -9,7 +9,7 @@ use proto::door::{Close, Signal};
 use proto::wire::Wire;
 use proto::{AppId, ChannelKey, ChannelName, Position};
 
-use crate::outbox::{Full, Outbox};
+use crate::outbox::{Frame, Full, Outbox};
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -72,8 +72,14 @@ impl Connection {
     }
 
     /// Gives it a frame, which leaves with the next flush.
-    pub(super) fn give(&self, frame: Bytes, unflushed: &mut Vec<Arc<Outbox>>) -> Result<(), Full> {
-        if self.outbox.push(self.placed(frame))? {
+    pub(super) fn give(
+        &self,
+        frame: impl Into<Frame>,
+        unflushed: &mut Vec<Arc<Outbox>>,
+    ) -> Result<(), Full> {
+        let mut frame = frame.into();
+        frame.bytes = self.placed(frame.bytes);
+        if self.outbox.push(frame)?.is_first {
             unflushed.push(Arc::clone(&self.outbox));
         }
         Ok(())

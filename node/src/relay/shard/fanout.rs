@@ -11,7 +11,8 @@ use proto::relay::Changes;
 use proto::wire::Wire;
 use proto::{AppId, ChannelKey, Offset, SocketId};
 
-use crate::outbox::{Full, Outbox};
+use crate::clock::Clock;
+use crate::outbox::{Frame, Full, Outbox, Pushed};
 
 use super::{Connection, Shard, Sink};
 
@@ -25,7 +26,8 @@ impl Shard {
         let Some(local) = self.channels[Slot::of(key).index()].get(key) else {
             return (0, 0);
         };
-        let mut encoded: [Option<Option<Bytes>>; Wire::COUNT] = [const { None }; Wire::COUNT];
+        let mut encoded: [Option<Option<Frame>>; Wire::COUNT] = [const { None }; Wire::COUNT];
+        let clock = *self.metrics.clock();
         let (mut sent, mut bytes) = (0, 0);
         // What is no publication is for everybody.
         let place = match delivery {
@@ -37,7 +39,9 @@ impl Shard {
                 continue;
             }
             let frame = encoded[wire.index()]
-                .get_or_insert_with(|| wire.encode(&key.channel, delivery))
+                .get_or_insert_with(|| {
+                    Some(framed(wire.encode(&key.channel, delivery)?, delivery, &clock))
+                })
                 .clone();
             if let Some(mut frame) = frame {
                 if wire.has_place()
@@ -46,21 +50,21 @@ impl Shard {
                     if let Delivery::Published(publication) = delivery {
                         connection.came_to(&key.channel, publication.position);
                     }
-                    frame = connection.placed(frame);
+                    frame.bytes = connection.placed(frame.bytes);
                 }
                 sent += 1;
-                bytes += frame.len();
-                let given = if self.is_gathering {
-                    outbox.push(frame).map(|is_first| {
+                bytes += frame.bytes.len();
+                let given = if self.is_gathering { outbox.push(frame) } else { outbox.send(frame) };
+                match given {
+                    Ok(Pushed { is_first, shed }) => {
                         if is_first {
                             self.unflushed.push(Arc::clone(outbox));
                         }
-                    })
-                } else {
-                    outbox.send(frame)
-                };
-                if given == Err(Full::Lagging) {
-                    self.metrics.lagging(&key.app);
+                        self.metrics.shed(&key.app, shed);
+                    }
+                    Err(Full::Shed) => self.metrics.shed(&key.app, 1),
+                    Err(Full::Lagging) => self.metrics.lagging(&key.app),
+                    Err(Full::Closed) => {}
                 }
             }
         }
@@ -131,4 +135,13 @@ impl Shard {
         let connections = sockets.iter().filter_map(|socket| self.connections.get(socket));
         connections.map(|connection| &*connection.outbox).collect()
     }
+}
+
+/// What was encoded, with what its publisher said of it.
+pub(super) fn framed(bytes: Bytes, delivery: &Delivery, clock: &Clock) -> Frame {
+    let Delivery::Published(publication) = delivery else {
+        return bytes.into();
+    };
+    let expires = publication.expires().map(|expires| clock.instant(expires));
+    Frame { bytes, priority: publication.draft.priority, expires }
 }
