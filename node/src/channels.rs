@@ -133,6 +133,11 @@ impl Channels {
                 });
                 return;
             }
+            Ask::Spend(doer, per_second) => {
+                let part =
+                    self.0.parts.quotas.spend(doer.clone(), *per_second, self.clock().moment());
+                return request.replier.answer(part);
+            }
             Ask::Channel { .. } | Ask::Claim { .. } | Ask::Lease(..) => {}
         }
         let (mut slot, mut batch) = (self.slot(request.slot), Batch::default());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proto::budget::Deed;
 use proto::channel::{Command, Reply};
 use proto::cluster::message::Ack;
 use proto::door::Post;
@@ -33,7 +34,7 @@ pub async fn client_event(
 /// same.
 ///
 /// # Errors
-/// As [`client_event`].
+/// As [`client_event`], and that the user publishes too fast.
 pub async fn post(
     server: &Server,
     entry: &AppEntry,
@@ -41,6 +42,10 @@ pub async fn post(
     post: Post,
 ) -> Result<Reply, Refusal> {
     let Post { user, event, id, ttl_ms, priority } = post;
+    if let Err(refusal) = server.quotas.admit_user(&entry.app, &user, Deed::Publish).await {
+        entry.metrics.rate_limited(Deed::Publish.setting());
+        return Err(refusal);
+    }
     // An id of a user may have anything in it: its length keeps it apart from what follows.
     let key_of = |id| format!("{} {user} {id}", user.as_str().len());
     let retry = id.map(|id| Arc::new(RetryKey { key: key_of(id), item: 0 }));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use proto::budget::Doer;
 use proto::channel::{Command, Part, Reply, Resync};
 use proto::cluster::message::{Ack, Answer, Ask, ListQuery, Listed, Message};
 use proto::cluster::slot::{SLOTS, Slot};
@@ -235,6 +236,18 @@ impl Router {
         let slot = Channels::quota_slot(app);
         match self.start(slot, Ask::Lease(app.clone(), usage), true).outcome().await? {
             Answer::Granted(grant) => Ok(grant),
+            _ => Err(RouteError::Unavailable),
+        }
+    }
+
+    /// Asks for a part of somebody's budget: so many deeds; if none, when there will be one.
+    ///
+    /// # Errors
+    /// That the owner cannot answer.
+    pub async fn spend(&self, doer: &Doer, rate: u32) -> Result<(u32, Duration), RouteError> {
+        let slot = Slot::of_name(&doer.app, doer.user.as_str());
+        match self.start(slot, Ask::Spend(doer.clone(), rate), false).outcome().await? {
+            Answer::Part(deeds, micros) => Ok((deeds, Duration::from_micros(micros))),
             _ => Err(RouteError::Unavailable),
         }
     }

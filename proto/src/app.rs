@@ -258,6 +258,11 @@ limits! {
     client_events_per_second: u32 = 10,
     /// Publishes a second of the app, counted per channel, over the cluster. Beyond it: HTTP 429.
     publishes_per_second: u32 = 20_000,
+    /// Publishes a second of one user with a token, over all connections and nodes, ten times as many at
+    /// once. Beyond it: `rate_limited`, or HTTP 429.
+    user_publishes_per_second: u32 = 200,
+    /// Polls a second of one user, over all nodes, ten times as many at once. Beyond it: HTTP 429.
+    user_polls_per_second: u32 = 20,
     /// Members of one presence channel. Beyond it: a subscription error.
     presence_members: usize = 100,
     /// Bytes of one presence member's `user_info`. Beyond it: a subscription error.

@@ -6,6 +6,7 @@
 //! same shape: `apply(command, now, &mut effects) -> reply`. The crate `handbell` runs them.
 
 pub mod app;
+pub mod budget;
 pub mod channel;
 pub mod cluster;
 pub mod cursor;

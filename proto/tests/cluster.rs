@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use expect_test::expect_file;
+use proto::budget::{Deed, Doer};
 use proto::channel::{
     Channel, Command, Delivery, History, Joined, Part, Recovery, Resync, Role, Settings, Welcome,
 };
@@ -19,7 +20,9 @@ use proto::event::{Data, Draft, Event, Origin, Priority, Publication};
 use proto::idempotency::Idempotency;
 use proto::name::EventName;
 use proto::refusal::Refusal;
-use proto::{AppId, ChannelKey, ChannelName, Epoch, Moment, NodeId, Now, RelayId, SocketId};
+use proto::{
+    AppId, ChannelKey, ChannelName, Epoch, Moment, NodeId, Now, RelayId, SocketId, UserId,
+};
 
 /// SplitMix64: enough to be unfair to frames.
 struct Draw(u64);
@@ -162,6 +165,8 @@ fn samples() -> Vec<Message> {
     let welcome = Arc::new(Welcome { recovery, ..Welcome::default() });
     let ack = Some(Ack::Replicated);
     let part = Part { index: 0, of: 2 };
+    let user = UserId::parse("ann").unwrap();
+    let doer = Doer { app: app.clone(), user, deed: Deed::Publish };
     vec![
         Message::Ask(1, Ask::Channel { key: key.clone(), command: command.clone(), ack }),
         Message::Answer(1, Answer::Refused(Refusal::PresenceFull { limit: 100 })),
@@ -194,9 +199,11 @@ fn samples() -> Vec<Message> {
             2,
             Ask::Channel { key: key.clone(), command: Command::Join { relay, joined: again }, ack },
         ),
-        Message::Ask(3, Ask::Notify(app, "{}".into())),
+        Message::Ask(3, Ask::Notify(app.clone(), "{}".into())),
         Message::Answer(3, Answer::Notified(4)),
         Message::Deliver(key, Delivery::Notified("{}".into())),
+        Message::Ask(4, Ask::Spend(doer, 20)),
+        Message::Answer(4, Answer::Part(2, 0)),
     ]
 }
 

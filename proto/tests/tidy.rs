@@ -24,6 +24,7 @@ const LOCKS: &[&str] = &[
     "node/src/outbox.rs",
     "node/src/places.rs",
     "node/src/quotas.rs",
+    "node/src/quotas/users.rs",
     "node/src/relay.rs",
     "node/src/webhook.rs",
     "node/src/webhook/queue.rs",

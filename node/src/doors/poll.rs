@@ -13,6 +13,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use proto::budget::Deed;
 use proto::channel::{Joined, Role};
 use proto::cluster::message::ListQuery;
 use proto::cursor::{CHANNELS_MAX, Cursor};
@@ -38,12 +39,18 @@ const WAIT_SECONDS: u64 = 25;
 ///
 /// # Errors
 /// 401 without a valid token, 403 for a channel that the token does not grant, 400 for a place that
-/// is none, 503 if a channel cannot be reached: nothing is lost then.
+/// is none, 429 for a user who polls too often, 503 if a channel cannot be reached: nothing is lost then.
 pub async fn poll(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Result<Response, HttpError> {
     let (entry, visitor) = let_user_in(&server, Asking::of(&request)).await?;
+    if let Some(user) = visitor.user()
+        && let Err(refusal) = server.quotas.admit_user(&entry.app, user, Deed::Poll).await
+    {
+        entry.metrics.rate_limited(Deed::Poll.setting());
+        return Err(refusal.into());
+    }
     let parameters = Parameters::of(request.uri());
     let cursor = match parameters.get("lastMessageId").filter(|id| !id.is_empty()) {
         Some(id) => Some(Cursor::parse(id).map_err(|e| HttpError::bad_request(e.to_string()))?),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Doer;
 use crate::channel::{Command, Delivery, Part, Reply, Resync};
 use crate::event::Publication;
 use crate::name::{AppId, ChannelKey, ChannelName, RelayId};
@@ -123,6 +124,8 @@ pub enum Ask {
     Lease(AppId, Usage),
     /// To any node: which channels of an app does it own?
     List(ListQuery),
+    /// To the owner of a user's slot: a part of a budget that is so many a second.
+    Spend(Doer, u32),
     /// To any node: tell all connections of an app a notification, as JSON.
     Notify(AppId, Arc<str>),
 }
@@ -158,6 +161,8 @@ pub enum Answer {
     Granted(Grant),
     /// The occupied channels of the node that was asked, and how many slots it serves.
     Listed(Vec<Listed>, u16),
+    /// A part of a budget: so many deeds; if none, after how many microseconds there will be one.
+    Part(u32, u64),
     /// So many connections of the node that was asked were told.
     Notified(u64),
     /// Nothing was done: the asked node does not serve the slot.
