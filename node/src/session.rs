@@ -24,6 +24,10 @@ use crate::publish;
 use crate::reader::Reader;
 use crate::server::Server;
 
+mod log;
+
+pub use log::CLIENTS;
+
 /// Requests to channels that one connection may have unanswered; then its socket is not read.
 const WINDOW: usize = 32;
 
@@ -95,10 +99,10 @@ struct Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let Connection { socket, entry, door, .. } = &self.connection;
-        let (socket, reason) = (*socket, self.ended);
+        let (socket, reason, after) = (*socket, self.ended, self.began.elapsed());
         self.server.quotas.release(&entry.app.id, Demand::Connection);
-        entry.metrics.door(door.wire()).end(reason, self.began.elapsed());
-        tracing::debug!(app = %entry.app.id, %socket, reason, "disconnected");
+        entry.metrics.door(door.wire()).end(reason, after);
+        log::disconnected(&self.connection, reason, after);
         let relay = Arc::clone(&self.server.relay);
         tokio::spawn(async move { relay.detach(socket).await });
     }
@@ -118,7 +122,7 @@ impl Task {
         let app = entry.app.id.clone();
         self.server.relay.attach(app, *socket, Arc::clone(outbox), door.wire()).await;
         entry.metrics.door(door.wire()).begin();
-        tracing::debug!(app = %entry.app.id, %socket, "connected");
+        log::connected(&self.connection);
         let end = match self.apply(Input::Opened) {
             Ok(()) => loop {
                 if let Err(end) = self.step().await {
@@ -171,7 +175,11 @@ impl Task {
             Ok(_) => self.connection.reader.trust(),
             Err(_) => self.connection.entry.metrics.auth_failed("token"),
         }
+        let is_let_in = verdict.is_ok();
         self.apply(Input::Verified(verdict))?;
+        if is_let_in {
+            log::let_in(&self.connection);
+        }
         self.arm();
         Ok(())
     }
@@ -240,6 +248,7 @@ impl Task {
                     entry.metrics.auth_failed("subscription");
                 }
             }
+            Action::Count(Counted::Heartbeat) => log::heartbeat(&self.connection),
             Action::Count(Counted::RateLimited(limit)) => entry.metrics.rate_limited(limit),
         }
         Ok(())

@@ -133,7 +133,7 @@ pub enum Action {
     Count(Counted),
 }
 
-/// What a session turns down by itself.
+/// What a session turns down or takes note of by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counted {
     /// A subscription.
@@ -144,6 +144,8 @@ pub enum Counted {
         /// Whether its signature was missing or wrong.
         is_unauthorized: bool,
     },
+    /// The client's application said that it is there.
+    Heartbeat,
     /// A message or a client event that came too fast: the key of the limit.
     RateLimited(&'static str),
 }
@@ -214,6 +216,17 @@ impl Door {
             Self::Plain(session) => session.apply(input, app, now, actions),
             Self::Sse(session) => session.apply(input, app, now, actions),
             Self::SocketIo(session) => session.apply(input, app, now, actions),
+        }
+    }
+
+    /// Who the client is, as far as it has shown.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::Pusher(session) => session.user(),
+            Self::Plain(session) => session.user(),
+            Self::Sse(session) => session.user(),
+            Self::SocketIo(session) => session.user(),
         }
     }
 

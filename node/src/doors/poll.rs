@@ -21,7 +21,7 @@ use proto::plain::frame::timestamp;
 use proto::quota::Demand;
 use proto::visitor::Visitor;
 use proto::wire::Wire;
-use proto::{ChannelKey, ChannelName, Refusal, SocketId};
+use proto::{ChannelKey, ChannelName, Refusal, SocketId, UserId};
 use tokio::time::timeout;
 
 use super::visitors::{Asking, Parameters, let_user_in};
@@ -31,6 +31,7 @@ use crate::outbox::{Outbox, Writer};
 use crate::random;
 use crate::relay::Relay;
 use crate::server::Server;
+use crate::session::CLIENTS;
 
 /// How long an answer waits for news unless the client says otherwise, in seconds, and at most.
 const WAIT_SECONDS: u64 = 25;
@@ -58,9 +59,9 @@ pub async fn poll(
     };
     let wait = wait(&parameters)?;
     let channels = channels(&server, (&entry, &visitor), &parameters, cursor.as_ref()).await?;
+    let (user, place) = (visitor.user().map(UserId::as_str), parameters.get("lastMessageId"));
     tracing::debug!(
-        app = %entry.app.id, user = ?visitor.user(), place = parameters.get("lastMessageId"),
-        "a client polls"
+        target: CLIENTS, app = %entry.app.id, transport = Wire::Poll.label(), user, place, "poll"
     );
     let polling = Polling::begin(&server, &entry).await?;
     polling.join(&entry, channels, cursor).await?;

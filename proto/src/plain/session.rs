@@ -11,7 +11,7 @@ use crate::door::{Action, Close, Counted, Input, Post, Request, Signal};
 use crate::event::{Data, Event, Priority};
 use crate::intake::Intake;
 use crate::json::{is_too_deep, quoted};
-use crate::name::ChannelName;
+use crate::name::{ChannelName, UserId};
 use crate::position::Position;
 use crate::pusher::Timing;
 use crate::refusal::Refusal;
@@ -95,6 +95,12 @@ impl Session {
         }
     }
 
+    /// Who the client is, if its token said so.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        self.visitor.user()
+    }
+
     /// When [`Input::Timer`] is to be applied next.
     #[must_use]
     pub fn deadline(&self) -> Moment {
@@ -161,6 +167,7 @@ impl Session {
         let name = || message.channel.as_deref().ok_or(Refusal::Rule("a `channel` is missing"));
         let (channel, request) = match message.kind.as_str() {
             "ping" => {
+                actions.push(Action::Count(Counted::Heartbeat));
                 actions.push(Action::Send(r#"{"type":"pong"}"#.into()));
                 return Ok(());
             }

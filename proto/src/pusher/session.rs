@@ -15,7 +15,7 @@ use crate::channel::{Member, Role};
 use crate::door::{Action, Counted, Input, Request, Signal};
 use crate::event::{Data, Event};
 use crate::intake::Intake;
-use crate::name::{Access, ChannelName, SocketId};
+use crate::name::{Access, ChannelName, SocketId, UserId};
 use crate::rate::{Bucket, Rate};
 use crate::refusal::Refusal;
 use crate::time::{Moment, Now};
@@ -96,6 +96,12 @@ impl Session {
             Input::Answered { .. } | Input::Moot { .. } | Input::Verified(_) => {}
             Input::Timer => self.timer(now, actions),
         }
+    }
+
+    /// Who the client is, once it has signed in.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        self.user.as_ref().map(|user| &user.id)
     }
 
     /// When [`Input::Timer`] is to be applied next.

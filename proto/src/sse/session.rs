@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::app::App;
 use crate::channel::Role;
 use crate::door::{Action, Input, Request, Signal};
-use crate::name::ChannelName;
+use crate::name::{ChannelName, UserId};
 use crate::position::Position;
 use crate::pusher::code::CloseCode;
 use crate::refusal::Refusal;
@@ -66,6 +66,12 @@ impl Session {
             // It asks for nothing else, and what a client sends into a stream means nothing.
             _ => {}
         }
+    }
+
+    /// Who the client is, if its token said so.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        self.visitor.user()
     }
 
     /// When [`Input::Timer`] is to be applied next.

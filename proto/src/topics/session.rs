@@ -16,7 +16,7 @@ use crate::channel::Role;
 use crate::cursor::Cursor;
 use crate::door::{self, Close, Counted, Request, Signal};
 use crate::intake::Intake;
-use crate::name::ChannelName;
+use crate::name::{ChannelName, UserId};
 use crate::refusal::Refusal;
 use crate::time::{Moment, Now};
 use crate::visitor::Visitor;
@@ -83,6 +83,12 @@ impl Session {
             expires_at: None,
             gone_by: None,
         }
+    }
+
+    /// Who the client is, once its token was checked.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        self.visitor.user()
     }
 
     /// When [`door::Input::Timer`] is to be applied next.
@@ -241,6 +247,7 @@ impl Session {
             }
         };
         if name == "heartbeat" {
+            actions.push(door::Action::Count(Counted::Heartbeat));
             let data = format!(r#"{{"timestamp":{}}}"#, message.timestamp());
             return self.emit("heartbeat_ack", &data, now, actions);
         }
