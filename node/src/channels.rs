@@ -30,6 +30,7 @@ use crate::webhook::Webhooks;
 mod effects;
 mod handover;
 mod look;
+mod of_node;
 mod request;
 mod restart;
 mod slot;
@@ -120,26 +121,9 @@ impl Channels {
         if self.is_stopped() {
             return request.replier.answer(Answer::Unavailable);
         }
-        match &request.ask {
-            Ask::List(query) => {
-                let answer = self.list(query);
-                return request.replier.answer(answer);
-            }
-            Ask::Notify(app, text) => {
-                let (channels, app, text) = (self.clone(), app.clone(), Arc::clone(text));
-                tokio::spawn(async move {
-                    let told = channels.relay().notify(&app, &text).await;
-                    request.replier.answer(Answer::Notified(told));
-                });
-                return;
-            }
-            Ask::Spend(doer, per_second) => {
-                let part =
-                    self.0.parts.quotas.spend(doer.clone(), *per_second, self.clock().moment());
-                return request.replier.answer(part);
-            }
-            Ask::Channel { .. } | Ask::Claim { .. } | Ask::Lease(..) => {}
-        }
+        let Some(request) = self.answer_of_node(request) else {
+            return;
+        };
         let (mut slot, mut batch) = (self.slot(request.slot), Batch::default());
         match slot.custody.admit(request) {
             Admission::Now(request) => self.dispatch(&mut slot, request, &mut batch),

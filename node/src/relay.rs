@@ -97,6 +97,13 @@ pub enum ToShard {
         /// What.
         delivery: Delivery,
     },
+    /// How many subscribers of a channel are here, by their door?
+    Transports {
+        /// The channel.
+        key: ChannelKey,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Transports>,
+    },
     /// All connections of an app are told a notification.
     Notify {
         /// The app.
@@ -138,6 +145,9 @@ pub struct NotJoined {
     /// Whether the connection is in nevertheless, by an earlier join.
     pub is_in: bool,
 }
+
+/// Numbers of subscribers, by [`Wire::index`].
+pub type Transports = [u64; Wire::COUNT];
 
 /// The handle of this node's relay.
 #[derive(Debug)]
@@ -254,6 +264,19 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// How many subscribers of a channel are here, by their door.
+    pub async fn transports(&self, key: &ChannelKey) -> Transports {
+        let mut all = Transports::default();
+        let touched = self.index.shards(key);
+        for shard in (0..self.shards.len()).filter(|shard| touched & (1 << shard) != 0) {
+            let (reply, answer) = oneshot::channel();
+            self.tell(shard, ToShard::Transports { key: key.clone(), reply }).await;
+            let counts = answer.await.unwrap_or_default();
+            all.iter_mut().zip(counts).for_each(|(all, count)| *all += count);
+        }
+        all
     }
 
     /// Tells all connections of an app a notification, and returns how many they are.

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::channels::{Channels, Replier, Request};
 use crate::cluster::Peers;
+use crate::relay::Transports;
 
 /// How long any question may take: nobody is left without an answer for five seconds.
 pub const DEADLINE: Duration = Duration::from_millis(4_500);
@@ -296,6 +297,23 @@ impl Router {
             _ => None,
         });
         told.sum::<Option<u64>>().ok_or(RouteError::Unavailable)
+    }
+
+    /// How many subscribers a channel has over all nodes, by their door.
+    ///
+    /// # Errors
+    /// [`RouteError::Unavailable`] unless every node has answered.
+    pub async fn transports(&self, key: ChannelKey) -> Result<Transports, RouteError> {
+        let (app, deadline) = (key.app.clone(), Instant::now() + DEADLINE);
+        let answers = self.ask_all(&app, &Ask::Transports(key), deadline).await;
+        let mut all = Transports::default();
+        for answer in answers.ok_or(RouteError::Unavailable)? {
+            let Answer::Transports(counts) = answer else {
+                return Err(RouteError::Unavailable);
+            };
+            all.iter_mut().zip(counts).for_each(|(all, count)| *all += count);
+        }
+        Ok(all)
     }
 
     /// Asks every node of the view. None unless all answer in time.

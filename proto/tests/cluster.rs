@@ -201,9 +201,11 @@ fn samples() -> Vec<Message> {
         ),
         Message::Ask(3, Ask::Notify(app.clone(), "{}".into())),
         Message::Answer(3, Answer::Notified(4)),
-        Message::Deliver(key, Delivery::Notified("{}".into())),
+        Message::Deliver(key.clone(), Delivery::Notified("{}".into())),
         Message::Ask(4, Ask::Spend(doer, 20)),
         Message::Answer(4, Answer::Part(2, 0)),
+        Message::Ask(5, Ask::Transports(key)),
+        Message::Answer(5, Answer::Transports(vec![1, 0, 300])),
     ]
 }
 

@@ -159,7 +159,7 @@ impl engine::Inbox for Inbox {
 /// The slot that a question is about. What every node is asked is about none in particular.
 fn slot_of(ask: &Ask) -> Slot {
     match ask {
-        Ask::Channel { key, .. } => Slot::of(key),
+        Ask::Channel { key, .. } | Ask::Transports(key) => Slot::of(key),
         Ask::Claim { app, key, .. } => Slot::of_name(app, key),
         Ask::Lease(app, _) => Channels::quota_slot(app),
         Ask::Spend(doer, _) => Slot::of_name(&doer.app, doer.user.as_str()),

@@ -19,7 +19,7 @@ use crate::metrics::RelayMetrics;
 use crate::outbox::Outbox;
 use crate::router::{Asked, Router};
 
-use super::{Index, ToShard};
+use super::{Index, ToShard, Transports};
 
 mod connection;
 mod fanout;
@@ -130,6 +130,9 @@ impl Shard {
                 drop(reply.send(self.unsubscribe(key, socket)));
             }
             ToShard::Deliver { key, delivery } => self.deliver(&key, &delivery),
+            ToShard::Transports { key, reply } => {
+                let _ = reply.send(self.transports(&key));
+            }
             ToShard::Notify { app, text, reply } => {
                 // One that waits no longer has given up.
                 let _ = reply.send(self.notify(&app, &text));
@@ -334,6 +337,15 @@ impl Shard {
             }
             self.router.leave(key, socket);
         }
+    }
+
+    fn transports(&self, key: &ChannelKey) -> Transports {
+        let mut counts = Transports::default();
+        let local = self.channels[Slot::of(key).index()].get(key);
+        for (_, sink) in local.iter().flat_map(|local| local.subscribers()) {
+            counts[sink.wire.index()] += 1;
+        }
+        counts
     }
 
     fn local(&mut self, key: &ChannelKey) -> Option<&mut Local<Sink>> {

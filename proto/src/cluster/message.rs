@@ -126,6 +126,8 @@ pub enum Ask {
     List(ListQuery),
     /// To the owner of a user's slot: a part of a budget that is so many a second.
     Spend(Doer, u32),
+    /// To any node: how many subscribers of a channel are connected to it, by their door?
+    Transports(ChannelKey),
     /// To any node: tell all connections of an app a notification, as JSON.
     Notify(AppId, Arc<str>),
 }
@@ -163,6 +165,8 @@ pub enum Answer {
     Listed(Vec<Listed>, u16),
     /// A part of a budget: so many deeds; if none, after how many microseconds there will be one.
     Part(u32, u64),
+    /// Subscribers at the node that was asked, by [`Wire::index`](crate::wire::Wire::index).
+    Transports(Vec<u64>),
     /// So many connections of the node that was asked were told.
     Notified(u64),
     /// Nothing was done: the asked node does not serve the slot.

@@ -75,7 +75,7 @@ impl<C, R, W> Custody<C, R, W> {
             }
             Ask::Lease(app, usage) => Dispatch::Ledger(app, usage),
             // They are about all slots, or none: the node answers them.
-            Ask::List(_) | Ask::Notify(..) | Ask::Spend(..) => {
+            Ask::List(_) | Ask::Notify(..) | Ask::Spend(..) | Ask::Transports(_) => {
                 Dispatch::Answered(Answer::Unavailable)
             }
         }
