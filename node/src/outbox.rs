@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -50,6 +50,7 @@ pub struct Outbox {
     state: Mutex<State>,
     frames_max: usize,
     bytes_max: usize,
+    name: OnceLock<Box<str>>,
 }
 
 #[derive(Debug)]
@@ -102,7 +103,18 @@ impl Outbox {
             state: Mutex::new(state),
             frames_max: limits.outbox_events,
             bytes_max: limits.outbox_bytes,
+            name: OnceLock::new(),
         }
+    }
+
+    /// Remembers by which id the client knows its connection. The first one holds.
+    pub fn set_name(&self, name: String) {
+        let _ = self.name.set(name.into());
+    }
+
+    /// The id by which the client knows its connection, if it has one of its own.
+    pub fn name(&self) -> Option<&str> {
+        self.name.get().map(|name| &**name)
     }
 
     /// Queues a frame without writing it.

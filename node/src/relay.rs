@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::outbox::Outbox;
 use crate::router::Asked;
 
+mod everyone;
 mod shard;
 
 pub use shard::{Shard, ShardParts};
@@ -103,6 +104,15 @@ pub enum ToShard {
         key: ChannelKey,
         /// Where the answer goes.
         reply: oneshot::Sender<Transports>,
+    },
+    /// A connection of an app is to be ended.
+    Terminate {
+        /// The app.
+        app: AppId,
+        /// An id that its client knows.
+        connection: Arc<str>,
+        /// Where it goes whether it was here.
+        reply: oneshot::Sender<bool>,
     },
     /// All connections of an app are told a notification.
     Notify {
@@ -264,31 +274,6 @@ impl Relay {
                 }
             }
         }
-    }
-
-    /// How many subscribers of a channel are here, by their door.
-    pub async fn transports(&self, key: &ChannelKey) -> Transports {
-        let mut all = Transports::default();
-        let touched = self.index.shards(key);
-        for shard in (0..self.shards.len()).filter(|shard| touched & (1 << shard) != 0) {
-            let (reply, answer) = oneshot::channel();
-            self.tell(shard, ToShard::Transports { key: key.clone(), reply }).await;
-            let counts = answer.await.unwrap_or_default();
-            all.iter_mut().zip(counts).for_each(|(all, count)| *all += count);
-        }
-        all
-    }
-
-    /// Tells all connections of an app a notification, and returns how many they are.
-    pub async fn notify(&self, app: &AppId, text: &Arc<str>) -> u64 {
-        let mut told = 0;
-        for shard in 0..self.shards.len() {
-            let (reply, answer) = oneshot::channel();
-            let (app, text) = (app.clone(), Arc::clone(text));
-            self.tell(shard, ToShard::Notify { app, text, reply }).await;
-            told += answer.await.unwrap_or_default();
-        }
-        told
     }
 
     /// Nothing of a slot is taken from anyone but this owner from now on.

@@ -241,6 +241,7 @@ impl Task {
                     verified.map(Visitor::with).map_err(|error| error.to_string())
                 }));
             }
+            Action::Name(name) => outbox.set_name(name),
             Action::Close(close) => return Err(End::Closed(close)),
             Action::Count(Counted::Subscription { kind, is_unauthorized }) => {
                 entry.metrics.subscribed(kind, "refused");

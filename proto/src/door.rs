@@ -127,6 +127,8 @@ pub enum Action {
         /// What.
         request: Request,
     },
+    /// The client knows its connection by this id, and may have told others.
+    Name(String),
     /// Close the connection, after what was sent.
     Close(Close),
     /// Count something that no channel hears of.

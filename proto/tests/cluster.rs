@@ -206,6 +206,8 @@ fn samples() -> Vec<Message> {
         Message::Answer(4, Answer::Part(2, 0)),
         Message::Ask(5, Ask::Transports(key)),
         Message::Answer(5, Answer::Transports(vec![1, 0, 300])),
+        Message::Ask(6, Ask::Terminate(app, "1.2".into())),
+        Message::Answer(6, Answer::Terminated(true)),
     ]
 }
 

@@ -13,7 +13,7 @@ impl Channels {
                 let now = self.clock().moment();
                 self.0.parts.quotas.spend(doer.clone(), *per_second, now)
             }
-            Ask::Notify(..) | Ask::Transports(_) => {
+            Ask::Notify(..) | Ask::Terminate(..) | Ask::Transports(_) => {
                 let channels = self.clone();
                 tokio::spawn(async move { channels.ask_relay(request).await });
                 return None;
@@ -29,6 +29,9 @@ impl Channels {
         let answer = match &request.ask {
             Ask::Notify(app, text) => Answer::Notified(self.relay().notify(app, text).await),
             Ask::Transports(key) => Answer::Transports(self.relay().transports(key).await.into()),
+            Ask::Terminate(app, connection) => {
+                Answer::Terminated(self.relay().terminate(app, connection).await)
+            }
             _ => Answer::Unavailable,
         };
         request.replier.answer(answer);

@@ -163,6 +163,8 @@ fn slot_of(ask: &Ask) -> Slot {
         Ask::Claim { app, key, .. } => Slot::of_name(app, key),
         Ask::Lease(app, _) => Channels::quota_slot(app),
         Ask::Spend(doer, _) => Slot::of_name(&doer.app, doer.user.as_str()),
-        Ask::List(ListQuery { app, .. }) | Ask::Notify(app, _) => Channels::quota_slot(app),
+        Ask::List(ListQuery { app, .. }) | Ask::Notify(app, _) | Ask::Terminate(app, _) => {
+            Channels::quota_slot(app)
+        }
     }
 }

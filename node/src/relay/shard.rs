@@ -133,6 +133,9 @@ impl Shard {
             ToShard::Transports { key, reply } => {
                 let _ = reply.send(self.transports(&key));
             }
+            ToShard::Terminate { app, connection, reply } => {
+                let _ = reply.send(self.terminate_one(&app, &connection));
+            }
             ToShard::Notify { app, text, reply } => {
                 // One that waits no longer has given up.
                 let _ = reply.send(self.notify(&app, &text));

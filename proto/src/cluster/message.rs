@@ -128,6 +128,8 @@ pub enum Ask {
     Spend(Doer, u32),
     /// To any node: how many subscribers of a channel are connected to it, by their door?
     Transports(ChannelKey),
+    /// To any node: end a connection of an app, by an id that its client knows.
+    Terminate(AppId, String),
     /// To any node: tell all connections of an app a notification, as JSON.
     Notify(AppId, Arc<str>),
 }
@@ -167,6 +169,8 @@ pub enum Answer {
     Part(u32, u64),
     /// Subscribers at the node that was asked, by [`Wire::index`](crate::wire::Wire::index).
     Transports(Vec<u64>),
+    /// Whether the connection was at the node that was asked.
+    Terminated(bool),
     /// So many connections of the node that was asked were told.
     Notified(u64),
     /// Nothing was done: the asked node does not serve the slot.

@@ -100,5 +100,6 @@ impl Session {
             now.unix_ms
         );
         self.emit("connected", &data, now, actions);
+        actions.push(Action::Name(id));
     }
 }

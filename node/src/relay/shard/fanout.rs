@@ -129,6 +129,18 @@ impl Shard {
         told
     }
 
+    /// Ends a connection by an id that its client knows. False if it is not here. A poll has none.
+    pub(super) fn terminate_one(&self, app: &AppId, id: &str) -> bool {
+        let by_socket = SocketId::parse(id).ok().and_then(|socket| self.connections.get(&socket));
+        let by_name = || self.connections.values().find(|known| known.outbox.name() == Some(id));
+        let found = by_socket.or_else(by_name);
+        let Some(connection) = found.filter(|it| it.app == *app && it.wire != Wire::Poll) else {
+            return false;
+        };
+        connection.outbox.signal(Signal::Terminated);
+        true
+    }
+
     fn in_role(&self, key: &ChannelKey, role: &Role) -> Vec<&Outbox> {
         let local = self.channels[Slot::of(key).index()].get(key);
         let sockets = local.map(|local| local.in_role(role)).unwrap_or_default();

@@ -75,9 +75,11 @@ impl<C, R, W> Custody<C, R, W> {
             }
             Ask::Lease(app, usage) => Dispatch::Ledger(app, usage),
             // They are about all slots, or none: the node answers them.
-            Ask::List(_) | Ask::Notify(..) | Ask::Spend(..) | Ask::Transports(_) => {
-                Dispatch::Answered(Answer::Unavailable)
-            }
+            Ask::List(_)
+            | Ask::Notify(..)
+            | Ask::Spend(..)
+            | Ask::Terminate(..)
+            | Ask::Transports(_) => Dispatch::Answered(Answer::Unavailable),
         }
     }
 

@@ -76,7 +76,7 @@ fn shown(action: &Action) -> String {
         Action::Ping => "(ping frame)".into(),
         Action::Count(counted) => format!("(count {counted:?})"),
         Action::Close(Close { code, reason }) => format!("(close {code} {reason})"),
-        Action::Verify(_) => unreachable!("the protocol has no tokens"),
+        Action::Verify(_) | Action::Name(_) => unreachable!("the protocol has neither"),
         Action::Ask { channel, request } => match request {
             Request::Join { role: Role::Subscriber(Some(member)), .. } => {
                 let info = member.info.as_deref().unwrap_or("no info");
