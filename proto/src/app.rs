@@ -74,7 +74,8 @@ pub struct App {
     pub watchlist: bool,
     /// Pages that may connect.
     pub origins: Vec<OriginPattern>,
-    /// Channels that exist: exact names, or a prefix and `*`. Empty: every name.
+    /// Channels that exist: exact names, or a prefix and `*`, or a prefix and `+` for one word more.
+    /// Empty: every name.
     pub channels: Vec<String>,
     /// Every limit.
     pub limits: Limits,
@@ -157,11 +158,22 @@ impl App {
     }
 
     fn has_channel(&self, name: &str) -> bool {
-        self.channels.is_empty()
-            || self.channels.iter().any(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => name.starts_with(prefix),
-                None => name == pattern,
-            })
+        self.channels.is_empty() || self.channels.iter().any(|pattern| is_channel_of(pattern, name))
+    }
+}
+
+/// Whether a name is one of a pattern: itself, what begins like it before a `*`, or that and a word of
+/// `A-Z a-z 0-9 _ -` before a `+`.
+fn is_channel_of(pattern: &str, name: &str) -> bool {
+    let is_word_character = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if let Some(prefix) = pattern.strip_suffix('*') {
+        return name.starts_with(prefix);
+    }
+    match pattern.strip_suffix('+') {
+        Some(prefix) => name
+            .strip_prefix(prefix)
+            .is_some_and(|word| !word.is_empty() && word.bytes().all(is_word_character)),
+        None => name == pattern,
     }
 }
 
@@ -279,4 +291,20 @@ limits! {
     outbox_bytes: usize = 1_048_576,
     /// Webhook events that may wait for one address. Beyond it: the newest are dropped and counted.
     webhook_events: usize = 10_000,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plus_stands_for_one_word() {
+        for name in ["public:chat", "public:chat_1-A"] {
+            assert!(is_channel_of("public:+", name), "{name}");
+        }
+        for name in ["public:", "public:a:b", "public:a.b", "private:a", "public"] {
+            assert!(!is_channel_of("public:+", name), "{name}");
+        }
+        assert!(is_channel_of("public:*", "public:a:b") && is_channel_of("a", "a"));
+    }
 }
