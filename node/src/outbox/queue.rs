@@ -96,9 +96,10 @@ impl Queue {
         self.mortals += earlier.mortals;
     }
 
-    /// Forgets all, except a frame that has begun.
+    /// Forgets all but the first frame, which may have begun.
     pub(super) fn cut(&mut self) {
-        self.keep(|_| false);
+        let mut is_first = true;
+        self.keep(|_| std::mem::take(&mut is_first));
     }
 
     pub(super) fn clear(&mut self) {
@@ -125,10 +126,13 @@ impl Queue {
     }
 
     /// Drops what is not to be kept, and returns how many that was.
-    fn keep(&mut self, is_kept: impl Fn(&Frame) -> bool) -> usize {
+    fn keep(&mut self, mut is_kept: impl FnMut(&Frame) -> bool) -> usize {
         let before = self.frames.len();
         let mut is_begun = self.has_begun;
-        self.frames.retain(|frame| std::mem::take(&mut is_begun) || is_kept(frame));
+        self.frames.retain(|frame| {
+            let has_begun = std::mem::take(&mut is_begun);
+            is_kept(frame) || has_begun
+        });
         self.bytes = self.frames.iter().map(|frame| frame.bytes.len()).sum();
         self.mortals = self.frames.iter().filter(|frame| is_mortal(frame)).count();
         before - self.frames.len()

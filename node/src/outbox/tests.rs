@@ -41,8 +41,7 @@ fn what_is_taken_makes_room() {
     assert_eq!(outbox.take(2), ["aa", "b"]);
     outbox.send(Bytes::from("ddd")).unwrap();
     assert_eq!(outbox.send(Bytes::from("e")), Err(Full::Lagging));
-    let rest = outbox.take(9);
-    assert!(!rest.contains(&Bytes::from("ddd")), "what waits is dropped: {rest:?}");
+    assert_eq!(outbox.take(9)[0], "c");
 }
 
 /// What is low goes first; then normal events find no room and close the connection, where a high one

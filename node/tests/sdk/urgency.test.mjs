@@ -9,7 +9,7 @@ import { anything, socketIo } from "./doors.mjs";
 import { eventually, startServer } from "./support.mjs";
 
 // A small outbox, so that little has to be published to fill it.
-const app = "limits.outbox_bytes = 65536\nlimits.messages_per_second = 100000\nlimits.publishes_per_second = 100000";
+const app = "limits.outbox_bytes = 65536\nlimits.messages_per_second = 100000\nlimits.publishes_per_second = 100000\nlimits.user_publishes_per_second = 100000";
 const server = await startServer(test, { app });
 const connect = (t, jwt) => socketIo(t, server.nodes[0], jwt, { transports: ["websocket"] });
 let number = 0;

@@ -117,10 +117,16 @@ impl Shard {
     }
 
     /// Tells all connections of an app, and returns how many they are. Who polls is not told: most of
-    /// the time it is not here.
+    /// the time it is not here. A client of Socket.IO has no name until it was let in.
     pub(super) fn notify(&self, app: &AppId, text: &Arc<str>) -> u64 {
-        let is_told =
-            |connection: &&Connection| connection.app == *app && connection.wire != Wire::Poll;
+        let is_told = |connection: &&Connection| {
+            connection.app == *app
+                && match connection.wire {
+                    Wire::Poll => false,
+                    Wire::SocketIo => connection.outbox.name().is_some(),
+                    Wire::Pusher | Wire::Plain | Wire::Sse => true,
+                }
+        };
         let mut told = 0;
         for connection in self.connections.values().filter(is_told) {
             connection.outbox.signal(Signal::Notified(Arc::clone(text)));
