@@ -30,6 +30,7 @@ use crate::webhook::Webhooks;
 mod effects;
 mod handover;
 mod look;
+mod of_node;
 mod request;
 mod restart;
 mod slot;
@@ -120,10 +121,9 @@ impl Channels {
         if self.is_stopped() {
             return request.replier.answer(Answer::Unavailable);
         }
-        if let Ask::List(query) = &request.ask {
-            let answer = self.list(query);
-            return request.replier.answer(answer);
-        }
+        let Some(request) = self.answer_of_node(request) else {
+            return;
+        };
         let (mut slot, mut batch) = (self.slot(request.slot), Batch::default());
         match slot.custody.admit(request) {
             Admission::Now(request) => self.dispatch(&mut slot, request, &mut batch),

@@ -12,6 +12,7 @@ mod client;
 mod cluster;
 mod dev;
 mod health;
+mod notify;
 mod publish;
 mod serve;
 mod snippets;
@@ -37,6 +38,8 @@ enum Command {
     Config(serve::ConfigCommand),
     /// Publish one event through the HTTP API.
     Publish(publish::Publish),
+    /// Notify a user, the subscribers of a channel or everyone through the HTTP API.
+    Notify(notify::Notify),
     /// Subscribe to channels and print what arrives, one JSON object a line.
     Subscribe(subscribe::Subscribe),
     /// Print a token for trying things out, signed with an app's secret.
@@ -64,6 +67,7 @@ impl Cli {
             Command::Serve(serve) => serve.run().await,
             Command::Config(config) => config.run(),
             Command::Publish(publish) => publish.run().await,
+            Command::Notify(notify) => notify.run().await,
             Command::Subscribe(subscribe) => subscribe.run().await,
             Command::Token(token) => token.run(),
             Command::App(app) => app.run(),

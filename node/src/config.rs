@@ -19,7 +19,7 @@ mod jwt_key;
 mod period;
 mod source;
 
-pub use app::AppSection;
+pub use app::{AppSection, Preset};
 pub use authorization::{AuthorizationSection, LaravelEchoSection};
 pub use cluster::{ClusterSection, PartitionMode};
 pub use doors::{Doors, FallbackSection, PollSection, SocketIoSection, SseSection, WsSection};

@@ -22,6 +22,7 @@ pub mod channels;
 pub mod cors;
 pub mod error;
 mod events;
+mod notifications;
 mod outermost;
 mod probes;
 mod users;
@@ -44,6 +45,8 @@ pub fn routes(server: Arc<Server>) -> Router {
         .route("/apps/{id}/channels/{channel}/stats", get(channels::stats))
         .route("/apps/{id}/channels/{channel}/users", get(channels::users))
         .route("/apps/{id}/connections", get(users::connections))
+        .route("/apps/{id}/connections/{connection}/terminate", post(users::terminate_one))
+        .route("/apps/{id}/notifications", post(notifications::notify))
         .route("/apps/{id}/users/{user}/terminate_connections", post(users::terminate))
         .route("/users/{user}/terminate_connections", post(users::terminate_by_key));
     let rest = Router::new()

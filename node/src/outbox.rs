@@ -3,18 +3,19 @@
 //!
 //! A frame that stands alone is written at once, by whoever delivers it. Frames that wait leave
 //! together in one vectored write. An outbox that is full is closed, never waited for: one slow
-//! reader must not hold up a channel.
+//! reader must not hold up a channel. Before that, what was published with a low priority goes.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use proto::SocketId;
 use proto::app::Limits;
 use proto::door::{Close, Signal};
+use proto::event::Priority;
 use proto::pusher::code::CloseCode;
 use proto::wire::Wire;
 use tokio::io::{AsyncWrite, WriteHalf};
@@ -22,9 +23,16 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio_rustls::server::TlsStream;
 
-/// Frames that leave in one system call at most. Linux takes up to 1,024; beyond some tens the call
-/// costs no less per frame.
-const FRAMES_PER_WRITE: usize = 64;
+mod outcome;
+mod queue;
+
+pub use outcome::{Full, Pushed};
+pub use queue::Frame;
+
+use queue::Queue;
+
+/// An event of high priority finds room where others find none: one part in so many of the limits.
+const RESERVE: usize = 8;
 /// News for the session that may wait. A session that does not take them is closed as lagging.
 const SIGNALS_MAX: usize = 1_024;
 
@@ -45,14 +53,14 @@ pub struct Outbox {
     state: Mutex<State>,
     frames_max: usize,
     bytes_max: usize,
+    name: OnceLock<Box<str>>,
 }
 
 #[derive(Debug)]
 struct State {
     writer: Writer,
     wire: Wire,
-    frames: VecDeque<Bytes>,
-    bytes: usize,
+    queue: Queue,
     signals: VecDeque<News>,
     /// Nothing is taken any more: the close frame is the last one.
     is_closing: bool,
@@ -64,15 +72,6 @@ struct State {
 /// A signal, and the further socket of the connection that it is for, if it is not for itself.
 pub type News = (Option<SocketId>, Signal);
 
-/// Why an outbox took no frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
-    /// The connection is closing or gone.
-    Closed,
-    /// This frame did not fit; the connection is being closed.
-    Lagging,
-}
-
 impl Outbox {
     /// An outbox with an app's limits.
     #[must_use]
@@ -80,8 +79,7 @@ impl Outbox {
         let state = State {
             writer,
             wire,
-            frames: VecDeque::new(),
-            bytes: 0,
+            queue: Queue::default(),
             signals: VecDeque::new(),
             is_closing: false,
             is_broken: false,
@@ -91,67 +89,87 @@ impl Outbox {
             state: Mutex::new(state),
             frames_max: limits.outbox_events,
             bytes_max: limits.outbox_bytes,
+            name: OnceLock::new(),
         }
     }
 
-    /// Queues a frame without writing it. True if the outbox was empty: then [`Outbox::flush`] is due.
+    /// Remembers by which id the client knows its connection. The first one holds.
+    pub fn set_name(&self, name: String) {
+        let _ = self.name.set(name.into());
+    }
+
+    /// The id by which the client knows its connection, if it has one of its own.
+    pub fn name(&self) -> Option<&str> {
+        self.name.get().map(|name| &**name)
+    }
+
+    /// Queues a frame without writing it.
     ///
     /// # Errors
     /// [`Full`]; the frame is not queued.
-    pub fn push(&self, frame: Bytes) -> Result<bool, Full> {
-        let mut state = self.lock();
-        self.make_room(&mut state, frame.len())?;
+    pub fn push(&self, frame: impl Into<Frame>) -> Result<Pushed, Full> {
+        let (mut state, frame) = (self.lock(), frame.into());
+        let shed = self.make_room(&mut state, &frame)?;
         // Looked at after making room, which may have emptied it.
-        let was_empty = state.frames.is_empty();
-        state.queue(frame);
-        Ok(was_empty)
+        let is_first = state.queue.is_empty();
+        state.queue.push(frame);
+        Ok(Pushed { is_first, shed })
     }
 
     /// Sends a frame: written at once if nothing waits and the socket is ready, queued otherwise.
     ///
     /// # Errors
     /// [`Full`]; the frame is not sent.
-    pub fn send(&self, frame: Bytes) -> Result<(), Full> {
-        let mut state = self.lock();
-        self.make_room(&mut state, frame.len())?;
-        if state.frames.is_empty() {
-            let rest = state.write_alone(frame);
-            if !rest.is_empty() {
-                state.queue(rest);
-            }
-            if !state.frames.is_empty() || state.is_broken {
+    pub fn send(&self, frame: impl Into<Frame>) -> Result<Pushed, Full> {
+        let (mut state, mut frame) = (self.lock(), frame.into());
+        let shed = self.make_room(&mut state, &frame)?;
+        if state.queue.is_empty() {
+            let whole = frame.bytes.len();
+            frame.bytes = state.write_alone(frame.bytes);
+            state.queue.push_rest(frame, whole);
+            if !state.queue.is_empty() || state.is_broken {
                 state.wake();
             }
         } else {
             // Whoever queued the first of them has seen to it that they leave.
-            state.queue(frame);
+            state.queue.push(frame);
         }
-        Ok(())
+        Ok(Pushed { is_first: false, shed })
     }
 
-    /// Checks that a frame may be queued. An outbox that stays full closes its connection.
-    fn make_room(&self, state: &mut State, bytes: usize) -> Result<(), Full> {
+    /// Checks that a frame may be queued, and returns how many others went for it. An outbox that
+    /// stays full closes its connection.
+    fn make_room(&self, state: &mut State, frame: &Frame) -> Result<usize, Full> {
         if state.is_closing {
             return Err(Full::Closed);
         }
-        if !state.frames.is_empty() && self.is_full(state, bytes) {
-            // What the socket takes now makes room; a reader that keeps up is never closed.
-            state.make_room();
-            if self.is_full(state, bytes) {
-                let close = CloseCode::OverCapacity.because("the connection reads too slowly");
-                state.close(&close);
-                state.wake_for((None, Signal::Close(close)));
-                return Err(Full::Lagging);
-            }
+        if !self.is_full(state, frame) {
+            return Ok(0);
         }
-        Ok(())
+        // What the socket takes now makes room; a reader that keeps up is never closed.
+        state.make_room();
+        state.queue.expire();
+        if !self.is_full(state, frame) {
+            return Ok(0);
+        }
+        if frame.priority == Priority::Low {
+            return Err(Full::Shed);
+        }
+        let shed = state.queue.shed();
+        if !self.is_full(state, frame) {
+            return Ok(shed);
+        }
+        let close = CloseCode::OverCapacity.because("the connection reads too slowly");
+        state.close(&close);
+        state.wake_for((None, Signal::Close(close)));
+        Err(Full::Lagging)
     }
 
     /// Writes what the socket takes without waiting; the connection's task does the rest.
     pub fn flush(&self) {
         let mut state = self.lock();
         state.write_now();
-        if !state.frames.is_empty() || state.is_broken {
+        if !state.queue.is_empty() || state.is_broken {
             state.wake();
         }
     }
@@ -175,7 +193,7 @@ impl Outbox {
         let mut state = self.lock();
         if !state.is_closing {
             let last = state.wire.close(close);
-            state.queue(last);
+            state.queue.push(last.into());
             state.is_closing = true;
             state.write_now();
             state.wake();
@@ -218,7 +236,8 @@ impl Outbox {
     pub fn poll_held(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         state.remember_waker(context);
-        match state.frames.is_empty() {
+        state.queue.expire();
+        match state.queue.is_empty() {
             true => Poll::Pending,
             false => Poll::Ready(()),
         }
@@ -227,32 +246,32 @@ impl Outbox {
     /// Takes what waits, so many frames at most.
     #[must_use]
     pub fn take(&self, frames_max: usize) -> Vec<Bytes> {
-        let mut state = self.lock();
-        let count = state.frames.len().min(frames_max);
-        let taken: Vec<Bytes> = state.frames.drain(..count).collect();
-        state.bytes -= taken.iter().map(Bytes::len).sum::<usize>();
-        taken
+        self.lock().queue.take(frames_max)
     }
 
     /// Gives the socket to the outbox of a connection that had none. What waits here leaves first.
     pub fn hand_over(&self, heir: &Self) {
-        let (writer, mut frames) = {
+        let (writer, earlier) = {
             let mut state = self.lock();
             state.is_closing = true;
-            state.bytes = 0;
-            (std::mem::replace(&mut state.writer, Writer::Held), std::mem::take(&mut state.frames))
+            (std::mem::replace(&mut state.writer, Writer::Held), std::mem::take(&mut state.queue))
         };
         let mut state = heir.lock();
         state.writer = writer;
-        state.bytes += frames.iter().map(Bytes::len).sum::<usize>();
-        frames.append(&mut state.frames);
-        state.frames = frames;
+        state.queue.prepend(earlier);
         state.write_now();
         state.wake();
     }
 
-    fn is_full(&self, state: &State, more: usize) -> bool {
-        state.frames.len() >= self.frames_max || state.bytes + more > self.bytes_max
+    /// One frame always has room.
+    fn is_full(&self, State { queue, .. }: &State, more: &Frame) -> bool {
+        let with_reserve = |limit: usize| match more.priority {
+            Priority::High => limit + limit / RESERVE,
+            Priority::Low | Priority::Normal => limit,
+        };
+        !queue.is_empty()
+            && (queue.len() >= with_reserve(self.frames_max)
+                || queue.bytes() + more.bytes.len() > with_reserve(self.bytes_max))
     }
 
     /// A panic while the lock is held ends one connection's delivery and poisons nothing else.
@@ -262,19 +281,10 @@ impl Outbox {
 }
 
 impl State {
-    fn queue(&mut self, frame: Bytes) {
-        if frame.is_empty() {
-            return;
-        }
-        self.bytes += frame.len();
-        self.frames.push_back(frame);
-    }
-
     /// Drops what waits, except a frame that has begun, and closes.
     fn close(&mut self, close: &Close) {
-        self.frames.truncate(1);
-        self.bytes = self.frames.iter().map(Bytes::len).sum();
-        self.queue(self.wire.close(close));
+        self.queue.cut();
+        self.queue.push(self.wire.close(close).into());
         self.is_closing = true;
     }
 
@@ -324,23 +334,23 @@ impl State {
 
     /// Writes while the socket takes it at once. TLS is left to the connection's task.
     fn write_now(&mut self) {
-        let Self { writer: Writer::Plain(socket), frames, bytes, .. } = self else {
+        let Self { writer: Writer::Plain(socket), queue, .. } = self else {
             return;
         };
-        while let Some(first) = frames.front() {
-            let outcome = if frames.len() == 1 {
+        queue.expire();
+        while let Some(first) = queue.first() {
+            let outcome = if queue.len() == 1 {
                 socket.try_write(first)
             } else {
-                let (slices, count) = slices(frames);
+                let (slices, count) = queue.slices();
                 socket.try_write_vectored(&slices[..count])
             };
             match outcome {
-                Ok(written) => advance(frames, bytes, written),
+                Ok(written) => queue.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {
                     self.is_broken = true;
-                    self.frames.clear();
-                    self.bytes = 0;
+                    queue.clear();
                     break;
                 }
             }
@@ -353,50 +363,25 @@ impl State {
             if self.is_broken {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
-            let Self { writer, frames, bytes, .. } = self;
+            let Self { writer, queue, .. } = self;
             match writer {
-                Writer::Plain(_) | Writer::Held if frames.is_empty() => return Poll::Ready(Ok(())),
+                Writer::Plain(_) | Writer::Held if queue.is_empty() => return Poll::Ready(Ok(())),
                 Writer::Held => return Poll::Pending,
                 Writer::Plain(socket) => {
                     std::task::ready!(socket.as_ref().poll_write_ready(context))?;
                 }
-                Writer::Tls(socket) if frames.is_empty() => {
+                Writer::Tls(socket) if queue.is_empty() => {
                     return Pin::new(socket).poll_flush(context);
                 }
                 Writer::Tls(socket) => {
-                    let (slices, count) = slices(frames);
+                    let (slices, count) = queue.slices();
                     let socket = Pin::new(socket);
                     let outcome = socket.poll_write_vectored(context, &slices[..count]);
-                    advance(frames, bytes, std::task::ready!(outcome)?);
+                    queue.advance(std::task::ready!(outcome)?);
                 }
             }
         }
     }
-}
-
-fn slices(frames: &VecDeque<Bytes>) -> ([IoSlice<'_>; FRAMES_PER_WRITE], usize) {
-    let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
-    let mut count = 0;
-    for (slice, frame) in slices.iter_mut().zip(frames) {
-        *slice = IoSlice::new(frame);
-        count += 1;
-    }
-    (slices, count)
-}
-
-/// Takes `written` bytes off the front. A frame that left in part keeps its rest.
-fn advance(frames: &mut VecDeque<Bytes>, bytes: &mut usize, mut written: usize) {
-    *bytes -= written;
-    while let Some(front) = frames.front_mut() {
-        if written < front.len() {
-            bytes::Buf::advance(front, written);
-            return;
-        }
-        written -= front.len();
-        frames.pop_front();
-    }
-    // An idle connection keeps no buffer.
-    frames.shrink_to_fit();
 }
 
 #[cfg(test)]

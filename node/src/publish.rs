@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proto::budget::Deed;
 use proto::channel::{Command, Reply};
 use proto::cluster::message::Ack;
 use proto::door::Post;
@@ -25,7 +26,7 @@ pub async fn client_event(
 ) -> Result<Reply, Refusal> {
     let origin = Origin::Client { socket, user: None };
     let (id, priority) = (server.event_id(), Priority::default());
-    let draft = Draft { id, event, origin, ttl_seconds: 0, priority, retry: None };
+    let draft = Draft { id, event, origin, ttl_ms: 0, priority, retry: None };
     publish(server, entry, key, (draft, Some(Ack::Sequenced))).await
 }
 
@@ -33,19 +34,23 @@ pub async fn client_event(
 /// same.
 ///
 /// # Errors
-/// As [`client_event`].
+/// As [`client_event`], and that the user publishes too fast.
 pub async fn post(
     server: &Server,
     entry: &AppEntry,
     key: ChannelKey,
     post: Post,
 ) -> Result<Reply, Refusal> {
-    let Post { user, event, id, ttl_seconds, priority } = post;
+    let Post { user, event, id, ttl_ms, priority } = post;
+    if let Err(refusal) = server.quotas.admit_user(&entry.app, &user, Deed::Publish).await {
+        entry.metrics.rate_limited(Deed::Publish.setting());
+        return Err(refusal);
+    }
     // An id of a user may have anything in it: its length keeps it apart from what follows.
     let key_of = |id| format!("{} {user} {id}", user.as_str().len());
     let retry = id.map(|id| Arc::new(RetryKey { key: key_of(id), item: 0 }));
     let origin = Origin::User { user };
-    let draft = Draft { id: server.event_id(), event, origin, ttl_seconds, priority, retry };
+    let draft = Draft { id: server.event_id(), event, origin, ttl_ms, priority, retry };
     publish(server, entry, key, (draft, None)).await
 }
 

@@ -11,6 +11,10 @@ use tokio::time::sleep;
 use crate::apps::Apps;
 use crate::router::{RouteError, Router};
 
+mod users;
+
+use users::Users;
+
 /// The handle.
 #[derive(Clone, Debug)]
 pub struct Quotas(Arc<Table>);
@@ -19,6 +23,7 @@ pub struct Quotas(Arc<Table>);
 struct Table {
     apps: Apps,
     allowances: Mutex<HashMap<AppId, Allowance>>,
+    users: Users,
     router: OnceLock<Router>,
 }
 
@@ -26,8 +31,8 @@ impl Quotas {
     /// Quotas of these apps, of which nothing is used.
     #[must_use]
     pub fn new(apps: Apps) -> Self {
-        let (allowances, router) = (Mutex::default(), OnceLock::new());
-        Self(Arc::new(Table { apps, allowances, router }))
+        let (allowances, users, router) = (Mutex::default(), Users::default(), OnceLock::new());
+        Self(Arc::new(Table { apps, allowances, users, router }))
     }
 
     /// Gives the quotas the way to their ledgers. Once, before anything is admitted.

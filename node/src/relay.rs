@@ -7,24 +7,28 @@
 //! waits. The relay holds no truth: it is the only writer of its own connections, and the owner of a
 //! channel is told when one is gone.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::channel::{Delivery, Joined, Reply};
 use proto::cluster::slot::{SLOTS, Slot};
 use proto::cursor::Cursor;
-use proto::door::{Close, Seat};
+use proto::door::Close;
+use proto::relay::Standing;
 use proto::wire::Wire;
-use proto::{ChannelKey, RelayId, SocketId};
+use proto::{AppId, ChannelKey, Refusal, RelayId, SocketId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::outbox::Outbox;
-use crate::router::{Asked, RouteError};
+use crate::router::Asked;
 
+mod everyone;
+mod index;
 mod shard;
 
 pub use shard::{Shard, ShardParts};
+
+use index::Index;
 
 /// Shards at most: a channel's are kept as bits of one word. More cores are busy with other things.
 pub const SHARDS_MAX: usize = 64;
@@ -36,16 +40,10 @@ const SHARD_QUEUE: usize = 1_024;
 pub enum ToShard {
     /// A connection is here.
     Attach {
-        /// Its id.
-        socket: SocketId,
+        /// Which.
+        attached: Attached,
         /// Where its frames go.
         outbox: Arc<Outbox>,
-        /// How its frames are encoded.
-        wire: Wire,
-        /// Whether it proves what it has had, to be gone on with from there.
-        is_resumable: bool,
-        /// Of a further socket of a connection, which of them it is.
-        namespace: Option<Arc<str>>,
     },
     /// A connection goes on from somewhere, before it joins anything.
     GoesOn {
@@ -86,9 +84,8 @@ pub enum ToShard {
         key: ChannelKey,
         /// Who, and as what.
         joined: Joined,
-        /// Where it goes whether the connection is in nevertheless: it has been welcomed, and only the
-        /// answer was lost.
-        reply: oneshot::Sender<bool>,
+        /// Where it goes how the connection stands now.
+        reply: oneshot::Sender<Standing>,
     },
     /// A connection wants to be a subscriber no longer.
     Unsubscribe {
@@ -105,6 +102,31 @@ pub enum ToShard {
         key: ChannelKey,
         /// What.
         delivery: Delivery,
+    },
+    /// How many subscribers of a channel are here, by their door?
+    Transports {
+        /// The channel.
+        key: ChannelKey,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Transports>,
+    },
+    /// A connection of an app is to be ended.
+    Terminate {
+        /// The app.
+        app: AppId,
+        /// An id that its client knows.
+        connection: Arc<str>,
+        /// Where it goes whether it was here.
+        reply: oneshot::Sender<bool>,
+    },
+    /// All connections of an app are told a notification.
+    Notify {
+        /// The app.
+        app: AppId,
+        /// The notification, as JSON.
+        text: Arc<str>,
+        /// Where it goes how many they are.
+        reply: oneshot::Sender<u64>,
     },
     /// A node claims slots and wants to know who is in their channels here.
     Gather {
@@ -129,6 +151,29 @@ pub enum ToShard {
     Panic,
 }
 
+/// A connection, or a further socket of one, as the relay knows it.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// Its app.
+    pub app: AppId,
+    /// Its id.
+    pub socket: SocketId,
+    /// How its frames are encoded.
+    pub wire: Wire,
+    /// Whether it proves what it has had, to be gone on with from there.
+    pub is_resumable: bool,
+    /// Of a further socket of a connection, which of them it is.
+    pub namespace: Option<Arc<str>>,
+}
+
+impl Attached {
+    /// A connection that ends when its socket does.
+    #[must_use]
+    pub const fn new(app: AppId, socket: SocketId, wire: Wire) -> Self {
+        Self { app, socket, wire, is_resumable: false, namespace: None }
+    }
+}
+
 /// What came of closing connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Closed {
@@ -137,6 +182,25 @@ pub struct Closed {
     /// Those that are still there, those that were told included.
     pub remaining: usize,
 }
+
+/// Why a connection was not let into a channel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{refusal}")]
+pub struct NotJoined {
+    /// What the channel or the way to it says.
+    pub refusal: Refusal,
+    /// Whether the connection is in nevertheless, by an earlier join.
+    pub is_in: bool,
+}
+
+impl From<Refusal> for NotJoined {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, is_in: false }
+    }
+}
+
+/// Numbers of subscribers, by [`Wire::index`].
+pub type Transports = [u64; Wire::COUNT];
 
 /// The handle of this node's relay.
 #[derive(Debug)]
@@ -172,23 +236,8 @@ impl Relay {
     }
 
     /// Tells of a new connection. Returns once its deliveries have somewhere to go.
-    pub async fn attach(
-        &self,
-        socket: SocketId,
-        outbox: Arc<Outbox>,
-        wire: Wire,
-        is_resumable: bool,
-    ) {
-        let attach = ToShard::Attach { socket, outbox, wire, is_resumable, namespace: None };
-        self.tell(self.shard_of(socket), attach).await;
-    }
-
-    /// As [`Relay::attach`], for a further socket of a connection that has this outbox.
-    pub async fn attach_further(&self, seat: Seat, outbox: Arc<Outbox>) {
-        let Seat { socket, namespace, wire } = seat;
-        let (is_resumable, namespace) = (false, Some(namespace));
-        let attach = ToShard::Attach { socket, outbox, wire, is_resumable, namespace };
-        self.tell(self.shard_of(socket), attach).await;
+    pub async fn attach(&self, attached: Attached, outbox: Arc<Outbox>) {
+        self.tell(self.shard_of(attached.socket), ToShard::Attach { attached, outbox }).await;
     }
 
     /// Marks how far a connection has come: its session hears the number of a ping and the place. It
@@ -221,18 +270,27 @@ impl Relay {
     }
 
     /// Lets a connection into a channel, if the channel's owner does.
-    pub async fn join(&self, key: ChannelKey, joined: Joined) -> Result<Reply, RouteError> {
+    ///
+    /// # Errors
+    /// Why it was not let in.
+    pub async fn join(&self, key: ChannelKey, joined: Joined) -> Result<(), NotJoined> {
         let (reply, asked) = oneshot::channel();
         let shard = self.shard_of(joined.socket);
         let message = ToShard::Join { key: key.clone(), joined: joined.clone(), reply };
         self.tell(shard, message).await;
         let answer = asked.await.unwrap_or_else(|_| Asked::unavailable()).answer().await;
-        if matches!(answer, Ok(Reply::Done)) {
-            return answer;
-        }
-        let (reply, is_in) = oneshot::channel();
+        let refusal = match answer {
+            Ok(Reply::Refused(refusal)) => refusal,
+            Ok(_) => return Ok(()),
+            Err(error) => error.into(),
+        };
+        let (reply, standing) = oneshot::channel();
         self.tell(shard, ToShard::Refused { key, joined, reply }).await;
-        if is_in.await == Ok(true) { Ok(Reply::Done) } else { answer }
+        match standing.await {
+            Ok(Standing::Welcomed) => Ok(()),
+            Ok(Standing::Before) => Err(NotJoined { refusal, is_in: true }),
+            Ok(Standing::Out) | Err(_) => Err(NotJoined { refusal, is_in: false }),
+        }
     }
 
     /// Takes a connection out of a channel. That always succeeds.
@@ -321,52 +379,5 @@ impl Relay {
         if self.shards[shard].send(message).await.is_err() {
             tracing::debug!(shard, "relay shard has stopped");
         }
-    }
-}
-
-/// Which shards have connections in a channel or on their way into it, one bit each.
-#[derive(Debug)]
-struct Index {
-    shards: usize,
-    parts: Box<[Mutex<HashMap<ChannelKey, u64>>]>,
-}
-
-impl Index {
-    const PARTS: usize = 64;
-
-    fn new(shards: usize) -> Self {
-        let parts = (0..Self::PARTS).map(|_| Mutex::default()).collect();
-        Self { shards, parts }
-    }
-
-    const fn shards_total(&self) -> usize {
-        self.shards
-    }
-
-    fn add(&self, key: &ChannelKey, shard: usize) {
-        let mut part = self.part(key);
-        match part.get_mut(key) {
-            Some(bits) => *bits |= 1 << shard,
-            None => drop(part.insert(key.clone(), 1 << shard)),
-        }
-    }
-
-    fn remove(&self, key: &ChannelKey, shard: usize) {
-        let mut part = self.part(key);
-        if let Some(bits) = part.get_mut(key) {
-            *bits &= !(1 << shard);
-            if *bits == 0 {
-                part.remove(key);
-            }
-        }
-    }
-
-    fn shards(&self, key: &ChannelKey) -> u64 {
-        self.part(key).get(key).copied().unwrap_or(0)
-    }
-
-    fn part(&self, key: &ChannelKey) -> MutexGuard<'_, HashMap<ChannelKey, u64>> {
-        let part = &self.parts[Slot::of(key).index() % Self::PARTS];
-        part.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

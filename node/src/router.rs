@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use proto::budget::Doer;
 use proto::channel::{Command, Part, Reply, Resync};
-use proto::cluster::message::{Ack, Answer, Ask, ListQuery, Listed, Message};
-use proto::cluster::slot::{SLOTS, Slot};
+use proto::cluster::message::{Ack, Answer, Ask, Message};
+use proto::cluster::slot::Slot;
 use proto::cluster::view::View;
 use proto::quota::{Grant, Usage};
 use proto::{AppId, ChannelKey, Refusal, RelayId, SocketId};
@@ -20,6 +21,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::channels::{Channels, Replier, Request};
 use crate::cluster::Peers;
+
+mod everyone;
 
 /// How long any question may take: nobody is left without an answer for five seconds.
 pub const DEADLINE: Duration = Duration::from_millis(4_500);
@@ -239,48 +242,16 @@ impl Router {
         }
     }
 
-    /// All occupied channels of an app, from every node that owns some.
+    /// Asks for a part of somebody's budget: so many deeds; if none, when there will be one.
     ///
     /// # Errors
-    /// [`RouteError::Unavailable`] unless every slot has been heard of exactly once: a part is never
-    /// given out as the whole.
-    pub async fn list(&self, query: ListQuery) -> Result<Vec<Listed>, RouteError> {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            match self.list_once(&query, deadline).await {
-                Some(list) => return Ok(list),
-                None if Instant::now() + RETRY_AFTER >= deadline => {
-                    return Err(RouteError::Unavailable);
-                }
-                None => sleep(RETRY_AFTER).await,
-            }
+    /// That the owner cannot answer.
+    pub async fn spend(&self, doer: &Doer, rate: u32) -> Result<(u32, Duration), RouteError> {
+        let slot = Slot::of_name(&doer.app, doer.user.as_str());
+        match self.start(slot, Ask::Spend(doer.clone(), rate), false).outcome().await? {
+            Answer::Part(deeds, micros) => Ok((deeds, Duration::from_micros(micros))),
+            _ => Err(RouteError::Unavailable),
         }
-    }
-
-    async fn list_once(&self, query: &ListQuery, deadline: Instant) -> Option<Vec<Listed>> {
-        let view = self.view()?;
-        let mut asked = Vec::new();
-        for member in view.members() {
-            let (replier, answer) = Replier::local();
-            let ask = Ask::List(query.clone());
-            if member.id == self.0.me {
-                replier.answer(self.0.channels.list(query));
-            } else {
-                self.0.peers.ask(&member.id, ask, replier);
-            }
-            asked.push(answer);
-        }
-        let (mut all, mut slots) = (Vec::new(), 0);
-        for answer in asked {
-            match timeout_at(deadline, answer).await {
-                Ok(Ok(Answer::Listed(listed, served))) => {
-                    all.extend(listed);
-                    slots += u32::from(served);
-                }
-                _ => return None,
-            }
-        }
-        (slots == u32::from(SLOTS)).then_some(all)
     }
 }
 

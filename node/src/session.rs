@@ -13,7 +13,7 @@ use proto::pusher::code::CloseCode;
 use proto::quota::Demand;
 use proto::visitor::Visitor;
 use proto::websocket::number_of_pong;
-use proto::{ChannelKey, Refusal, SocketId};
+use proto::{ChannelKey, SocketId};
 use tokio::time::{Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as CloseFrameCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -21,14 +21,18 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use crate::apps::AppEntry;
 use crate::outbox::Outbox;
 use crate::reader::Reader;
+use crate::relay::{Attached, NotJoined};
 use crate::server::Server;
 
+mod log;
 mod questions;
 mod requests;
 mod seats;
 
+pub use log::CLIENTS;
+
 use questions::Questions;
-use requests::{Asked, Requests};
+use requests::{Asked, Outcome, Requests};
 use seats::Seats;
 
 /// Requests to channels that one connection may have unanswered; then its socket is not read.
@@ -86,10 +90,10 @@ struct Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let Connection { socket, entry, door, .. } = &self.connection;
-        let (socket, reason) = (*socket, self.ended);
+        let (socket, reason, after) = (*socket, self.ended, self.began.elapsed());
         self.server.quotas.release(&entry.app.id, Demand::Connection);
-        entry.metrics.door(door.wire()).end(reason, self.began.elapsed());
-        tracing::debug!(app = %entry.app.id, %socket, reason, "disconnected");
+        entry.metrics.door(door.wire()).end(reason, after);
+        log::disconnected(&self.connection, reason, after);
         seats::detach(&self.server.relay, socket, self.is_for_good);
         self.seats.leave_all(&self.server.relay);
     }
@@ -107,9 +111,11 @@ impl Task {
     async fn run(&mut self) -> &'static str {
         let Connection { socket, entry, door, outbox, .. } = &self.connection;
         let is_resumable = door.resumption().is_some_and(Resumption::is_resumable);
-        self.server.relay.attach(*socket, Arc::clone(outbox), door.wire(), is_resumable).await;
+        let attached = Attached::new(entry.app.id.clone(), *socket, door.wire());
+        let attached = Attached { is_resumable, ..attached };
+        self.server.relay.attach(attached, Arc::clone(outbox)).await;
         entry.metrics.door(door.wire()).begin();
-        tracing::debug!(app = %entry.app.id, %socket, "connected");
+        log::connected(&self.connection);
         let end = match self.apply(None, Input::Opened) {
             Ok(()) => loop {
                 if let Err(end) = self.step().await {
@@ -164,7 +170,12 @@ impl Task {
             Ok(_) => self.connection.reader.trust(),
             Err(_) => self.connection.entry.metrics.auth_failed("token"),
         }
-        self.apply(socket, Input::Verified(verdict))
+        let is_let_in = verdict.is_ok();
+        self.apply(socket, Input::Verified(verdict))?;
+        if is_let_in {
+            log::let_in(&self.connection);
+        }
+        Ok(())
     }
 
     /// Wakes when the machine wants to. If that is later than before, waking too early costs less than
@@ -253,6 +264,7 @@ impl Task {
                 self.questions.forget(socket);
                 self.seats.leave(&self.server.relay, socket);
             }
+            Action::Name(name) => outbox.set_name(name),
             Action::Close(close) => return Err(End::Closed(close)),
             Action::Count(Counted::Subscription { kind, is_unauthorized }) => {
                 entry.metrics.subscribed(kind, "refused");
@@ -260,6 +272,7 @@ impl Task {
                     entry.metrics.auth_failed("subscription");
                 }
             }
+            Action::Count(Counted::Heartbeat) => log::heartbeat(&self.connection),
             Action::Count(Counted::RateLimited(limit)) => entry.metrics.rate_limited(limit),
         }
         Ok(())
@@ -286,16 +299,15 @@ impl Task {
         self.server.router.leave(key, *socket);
     }
 
-    fn answered(&mut self, (asked, outcome): (Asked, Result<Reply, Refusal>)) -> Result<(), End> {
-        let next = self.requests.after(&asked);
-        let is_superseded = next.is_some();
-        if let Some(next) = next {
+    fn answered(&mut self, (asked, outcome): (Asked, Outcome)) -> Result<(), End> {
+        let is_superseded = self.requests.is_superseded(&asked);
+        if let Some(next) = self.requests.after(&asked) {
             let Connection { entry, socket, .. } = &self.connection;
             self.requests.ask((&self.server, entry), *socket, next);
         }
         let Asked { by, channel, request, .. } = asked;
         let outcome = match outcome {
-            Ok(Reply::Refused(refusal)) => Err(refusal),
+            Ok(Reply::Refused(refusal)) => Err(refusal.into()),
             outcome => outcome,
         };
         if let Request::Join { role: Role::Subscriber(_), .. } = &request {
@@ -303,9 +315,14 @@ impl Task {
             self.connection.entry.metrics.subscribed(channel.kind().label(), result);
         }
         match outcome {
-            // The client has left meanwhile, and may have asked again.
-            Err(_) if is_superseded && is_subscription(&request) => Ok(()),
-            Err(refusal) => self.apply(by, Input::Refused { channel, request, refusal }),
+            Err(NotJoined { refusal, is_in })
+                if is_subscription(&request) && (is_in || is_superseded) =>
+            {
+                self.apply(by, Input::Moot { channel, request, refusal })
+            }
+            Err(NotJoined { refusal, .. }) => {
+                self.apply(by, Input::Refused { channel, request, refusal })
+            }
             Ok(reply) => self.apply(by, Input::Answered { channel, request, reply }),
         }
     }
@@ -342,3 +359,6 @@ const fn word(close: &Close) -> &'static str {
         _ => "server",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,7 +76,8 @@ pub struct App {
     pub watchlist: bool,
     /// Pages that may connect.
     pub origins: Vec<OriginPattern>,
-    /// Channels that exist: exact names, or a prefix and `*`. Empty: every name.
+    /// Channels that exist: exact names, or a prefix and `*`, or a prefix and `+` for one word more.
+    /// Empty: every name.
     pub channels: Vec<String>,
     /// Every limit.
     pub limits: Limits,
@@ -174,11 +175,22 @@ impl App {
     }
 
     fn has_channel(&self, name: &str) -> bool {
-        self.channels.is_empty()
-            || self.channels.iter().any(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => name.starts_with(prefix),
-                None => name == pattern,
-            })
+        self.channels.is_empty() || self.channels.iter().any(|pattern| is_channel_of(pattern, name))
+    }
+}
+
+/// Whether a name is one of a pattern: itself, what begins like it before a `*`, or that and a word of
+/// `A-Z a-z 0-9 _ -` before a `+`.
+fn is_channel_of(pattern: &str, name: &str) -> bool {
+    let is_word_character = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if let Some(prefix) = pattern.strip_suffix('*') {
+        return name.starts_with(prefix);
+    }
+    match pattern.strip_suffix('+') {
+        Some(prefix) => name
+            .strip_prefix(prefix)
+            .is_some_and(|word| !word.is_empty() && word.bytes().all(is_word_character)),
+        None => name == pattern,
     }
 }
 
@@ -275,6 +287,11 @@ limits! {
     client_events_per_second: u32 = 10,
     /// Publishes a second of the app, counted per channel, over the cluster. Beyond it: HTTP 429.
     publishes_per_second: u32 = 20_000,
+    /// Publishes a second of one user with a token, over all connections and nodes, ten times as many at
+    /// once. Beyond it: `rate_limited`, or HTTP 429.
+    user_publishes_per_second: u32 = 200,
+    /// Polls a second of one user, over all nodes, ten times as many at once. Beyond it: HTTP 429.
+    user_polls_per_second: u32 = 20,
     /// Members of one presence channel. Beyond it: a subscription error.
     presence_members: usize = 100,
     /// Bytes of one presence member's `user_info`. Beyond it: a subscription error.
@@ -283,10 +300,28 @@ limits! {
     watchlist_users: usize = 100,
     /// Seconds for which a cache channel remembers its last event.
     cache_seconds: u32 = 1_800,
-    /// Events that may wait for one slow connection. Beyond it: close code 4100.
+    /// Events that may wait for one slow connection, an eighth more of high priority. Beyond it: those
+    /// of low priority are left out; then close code 4100.
     outbox_events: usize = 1_024,
-    /// Bytes that may wait for one slow connection. Beyond it: close code 4100.
+    /// Bytes that may wait for one slow connection, an eighth more of high priority. Beyond it: events
+    /// of low priority are left out; then close code 4100.
     outbox_bytes: usize = 1_048_576,
     /// Webhook events that may wait for one address. Beyond it: the newest are dropped and counted.
     webhook_events: usize = 10_000,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plus_stands_for_one_word() {
+        for name in ["public:chat", "public:chat_1-A"] {
+            assert!(is_channel_of("public:+", name), "{name}");
+        }
+        for name in ["public:", "public:a:b", "public:a.b", "private:a", "public"] {
+            assert!(!is_channel_of("public:+", name), "{name}");
+        }
+        assert!(is_channel_of("public:*", "public:a:b") && is_channel_of("a", "a"));
+    }
 }

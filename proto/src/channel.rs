@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Draft, Origin, Publication};
 use crate::http::webhook::{Edge, Happening};
 use crate::name::{ChannelKind, ChannelName, RelayId};
-use crate::position::{Epoch, Offset, Position};
+use crate::position::{Epoch, Position};
 use crate::refusal::{NOT_SUBSCRIBED, Refusal};
 use crate::time::{Moment, Now, earliest};
 
@@ -20,6 +20,7 @@ mod comings;
 mod command;
 mod count;
 pub mod edges;
+mod notify;
 mod recent;
 mod roster;
 mod settings;
@@ -67,12 +68,11 @@ impl Channel {
     #[must_use]
     pub fn new(name: ChannelName, epoch: Epoch, settings: Settings) -> Self {
         let kind = name.kind();
-        let offset = Offset::default();
         Self {
             name,
             kind,
             settings: settings.of_kind(kind),
-            position: Position { epoch, offset },
+            position: Position { epoch, ..Position::default() },
             ancestors: Vec::new(),
             is_fresh: false,
             roster: Roster::default(),
@@ -175,9 +175,10 @@ impl Channel {
             accepted: now.moment,
         });
         self.remember(&publication, now.moment);
-        self.tell_subscribers(&Delivery::Published(publication), effects);
+        self.announce(&publication, effects);
         self.report(happenings, effects);
-        Reply::Published(self.published())
+        let subscribers = self.audience(&publication.draft.origin);
+        Reply::Published(Published { subscribers, ..self.published() })
     }
 
     /// The answer to a publish that has the last place.

@@ -79,6 +79,16 @@ pub enum Input<'a> {
         /// Why it was refused.
         refusal: Refusal,
     },
+    /// As [`Input::Refused`], of a join that changes nothing: the connection is in by an earlier one,
+    /// or has asked again or left since.
+    Moot {
+        /// The channel.
+        channel: ChannelName,
+        /// What was asked of it.
+        request: Request,
+        /// Why it was refused.
+        refusal: Refusal,
+    },
     /// The relay has news that is for the session and not for the wire as it is.
     Signal(Signal),
     /// The deadline has come.
@@ -122,6 +132,8 @@ pub enum Signal {
     },
     /// Another connection says that it is the same client. This one has to show that it lives.
     Challenged,
+    /// The application notifies the user, or everyone: a JSON object.
+    Notified(Arc<str>),
     /// The application ends the user's connections.
     Terminated,
     /// The node ends the connection.
@@ -170,6 +182,8 @@ pub enum Action {
         /// What.
         request: Request,
     },
+    /// The client knows its connection by this id, and may have told others.
+    Name(String),
     /// Close the connection, after what was sent.
     Close(Close),
     /// Count something that no channel hears of.
@@ -199,7 +213,7 @@ pub struct Seat {
     pub wire: Wire,
 }
 
-/// What a session turns down by itself.
+/// What a session turns down or takes note of by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counted {
     /// A subscription.
@@ -210,6 +224,8 @@ pub enum Counted {
         /// Whether its signature was missing or wrong.
         is_unauthorized: bool,
     },
+    /// The client's application said that it is there.
+    Heartbeat,
     /// A message or a client event that came too fast: the key of the limit.
     RateLimited(&'static str),
 }
@@ -256,8 +272,8 @@ pub struct Post {
     pub event: Event,
     /// The client's own id of it: a repetition with the same one gets the first answer.
     pub id: Option<String>,
-    /// Seconds after which nobody who comes late wants it any more; 0 is never.
-    pub ttl_seconds: u32,
+    /// Milliseconds after which nobody wants it any more; 0 is never.
+    pub ttl_ms: u32,
     /// How urgent it is.
     pub priority: Priority,
 }
@@ -306,6 +322,17 @@ impl Door {
     ) {
         if let Self::SocketIo(session) = self {
             session.apply((Some(socket), input), app, now, actions);
+        }
+    }
+
+    /// Who the client is, as far as it has shown.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::Pusher(session) => session.user(),
+            Self::Plain(session) => session.user(),
+            Self::Sse(session) => session.user(),
+            Self::SocketIo(session) => session.user(),
         }
     }
 

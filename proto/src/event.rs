@@ -76,6 +76,8 @@ pub enum Origin {
         /// Who, as the token says.
         user: UserId,
     },
+    /// A back end, as a notification: a door that has a word for it shows it as one.
+    Notice,
 }
 
 impl Origin {
@@ -85,20 +87,21 @@ impl Origin {
         match self {
             Self::Api { except } => *except,
             Self::Client { socket, .. } => Some(*socket),
-            Self::User { .. } => None,
+            Self::User { .. } | Self::Notice => None,
         }
     }
 }
 
-/// How urgent the publisher says an event is. Carried, and shown by doors that have a word for it.
+/// How urgent the publisher says an event is: which of those that wait for a slow connection goes
+/// first when there is no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Priority {
-    /// Can wait.
+    /// Can be done without.
     Low,
     /// The usual.
     #[default]
     Normal,
-    /// Should not wait.
+    /// Finds room where others find none.
     High,
 }
 
@@ -111,8 +114,8 @@ pub struct Draft {
     pub event: Event,
     /// By whom.
     pub origin: Origin,
-    /// Seconds after which a resuming or late subscriber no longer wants it; 0 is never.
-    pub ttl_seconds: u32,
+    /// Milliseconds after which no subscriber wants it any more; 0 is never.
+    pub ttl_ms: u32,
     /// How urgent it is.
     pub priority: Priority,
     /// Under which a repetition of it gets the first answer.
@@ -129,7 +132,7 @@ impl Draft {
         let name = EventName::parse("record").expect("it is a name");
         let event = Event { name, data: Data::Text(record.into()) };
         let (origin, priority) = (Origin::Api { except: None }, Priority::default());
-        Self { id, event, origin, ttl_seconds: 0, priority, retry: None }
+        Self { id, event, origin, ttl_ms: 0, priority, retry: None }
     }
 }
 
@@ -147,10 +150,16 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// Whether nobody who comes late wants it any more, in the owner's time.
+    /// From when on nobody wants it any more, in the time of `accepted`.
+    #[must_use]
+    pub fn expires(&self) -> Option<Moment> {
+        let ttl = Duration::from_millis(self.draft.ttl_ms.into());
+        (!ttl.is_zero()).then(|| self.accepted + ttl)
+    }
+
+    /// Whether nobody wants it any more, in the time of `accepted`.
     #[must_use]
     pub fn has_expired(&self, now: Moment) -> bool {
-        let ttl = Duration::from_secs(self.draft.ttl_seconds.into());
-        !ttl.is_zero() && now.since(self.accepted) >= ttl
+        self.expires().is_some_and(|expires| now >= expires)
     }
 }

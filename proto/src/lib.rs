@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod authorization;
+pub mod budget;
 pub mod channel;
 pub mod client_event;
 pub mod cluster;

@@ -18,6 +18,12 @@ impl Bucket {
         Self { full_at: Moment::from_micros(0) }
     }
 
+    /// Whether it is full, so that nothing would be lost if it were forgotten.
+    #[must_use]
+    pub fn is_full(&self, now: Moment) -> bool {
+        self.full_at <= now
+    }
+
     /// Takes `amount` tokens.
     ///
     /// # Errors

@@ -65,6 +65,17 @@ pub enum Verdict {
     Waiting,
 }
 
+/// Where a connection stands whose join was refused, or not answered in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not in.
+    Out,
+    /// It is in: it has been welcomed, and only the answer was lost.
+    Welcomed,
+    /// It is in by an earlier join, and has been told nothing of this one.
+    Before,
+}
+
 /// What the connections are to be told when a channel goes on.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -99,14 +110,19 @@ impl<S> Local<S> {
         self.joining.push(joined);
     }
 
-    /// A connection was not let in, or nobody said so in time. False if it is in: it has been welcomed.
-    pub fn refuse(&mut self, joined: &Joined) -> bool {
+    /// A connection was not let in, or nobody said so in time.
+    pub fn refuse(&mut self, joined: &Joined) -> Standing {
+        let waiting = self.joining.len();
         self.joining.retain(|known| known != joined);
         let is_in = match &joined.role {
             Role::Subscriber(_) => self.subscribers.contains_key(&joined.socket),
             role => self.others.get(&joined.socket).is_some_and(|roles| roles.contains(role)),
         };
-        !is_in
+        match is_in {
+            false => Standing::Out,
+            true if self.joining.len() == waiting => Standing::Welcomed,
+            true => Standing::Before,
+        }
     }
 
     /// The owner has let a connection in: what the others have to be told. None if it was not waiting
@@ -208,6 +224,12 @@ impl<S> Local<S> {
         let is_for = move |(_, subscriber): &(&SocketId, &Subscriber<S>)| subscriber.since < place;
         let audience = self.subscribers.iter().filter(is_for);
         audience.map(|(socket, subscriber)| (socket, &subscriber.sink))
+    }
+
+    /// Whether this connection gets the publications.
+    #[must_use]
+    pub fn is_subscriber(&self, socket: SocketId) -> bool {
+        self.subscribers.contains_key(&socket)
     }
 
     /// Connections in another role.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use expect_test::expect_file;
+use proto::budget::{Deed, Doer};
 use proto::channel::{
     Channel, Command, Delivery, History, Joined, Part, Recovery, Resync, Role, Settings, Welcome,
 };
@@ -21,7 +22,9 @@ use proto::event::{Data, Draft, Event, Origin, Priority, Publication};
 use proto::idempotency::Idempotency;
 use proto::name::EventName;
 use proto::refusal::Refusal;
-use proto::{AppId, ChannelKey, ChannelName, Epoch, Moment, NodeId, Now, RelayId, SocketId};
+use proto::{
+    AppId, ChannelKey, ChannelName, Epoch, Moment, NodeId, Now, RelayId, SocketId, UserId,
+};
 
 /// SplitMix64: enough to be unfair to frames.
 struct Draw(u64);
@@ -149,7 +152,7 @@ fn samples() -> Vec<Message> {
             id: 8,
             event: Event { name: EventName::parse("event").unwrap(), data: Data::Text("t".into()) },
             origin: Origin::Api { except: None },
-            ttl_seconds: 0,
+            ttl_ms: 0,
             priority: Priority::Normal,
             retry: None,
         },
@@ -164,6 +167,8 @@ fn samples() -> Vec<Message> {
     let welcome = Arc::new(Welcome { recovery, ..Welcome::default() });
     let ack = Some(Ack::Replicated);
     let part = Part { index: 0, of: 2 };
+    let user = UserId::parse("ann").unwrap();
+    let doer = Doer { app: app.clone(), user, deed: Deed::Publish };
     vec![
         Message::Ask(1, Ask::Channel { key: key.clone(), command: command.clone(), ack }),
         Message::Answer(1, Answer::Refused(Refusal::PresenceFull { limit: 100 })),
@@ -192,7 +197,19 @@ fn samples() -> Vec<Message> {
         Message::Confirmed(vec![(slot, mark)]),
         // What was added since is left out where it says nothing, as in all of the above.
         Message::Deliver(key.clone(), Delivery::Welcome { joined: again.clone(), welcome }),
-        Message::Ask(2, Ask::Channel { key, command: Command::Join { relay, joined: again }, ack }),
+        Message::Ask(
+            2,
+            Ask::Channel { key: key.clone(), command: Command::Join { relay, joined: again }, ack },
+        ),
+        Message::Ask(3, Ask::Notify(app.clone(), "{}".into())),
+        Message::Answer(3, Answer::Notified(4)),
+        Message::Deliver(key.clone(), Delivery::Notified("{}".into())),
+        Message::Ask(4, Ask::Spend(doer, 20)),
+        Message::Answer(4, Answer::Part(2, 0)),
+        Message::Ask(5, Ask::Transports(key)),
+        Message::Answer(5, Answer::Transports(vec![1, 0, 300])),
+        Message::Ask(6, Ask::Terminate(app, "1.2".into())),
+        Message::Answer(6, Answer::Terminated(true)),
         Message::Visit(3, visit(Errand::Poll)),
         Message::Visit(4, visit(Errand::Post(Bytes::from_static(b"4x")))),
         Message::Visit(5, visit(Errand::Listen { is_asked: true })),

@@ -41,6 +41,8 @@ fn the_limits_page_lists_every_limit() {
          | requests of one connection to channels without an answer | 32 | its socket is not read |\n\
          | answer of a channel's owner | 4.5 s | HTTP 503, subscription error 503 or error 4303 |\n\
          | restarts of one channel after panics | 5 in 10 s | unavailable for 30 s |\n\
+         | users whose publishes and polls are counted at one node | 65,536 | all of them begin with full budgets |\n\
+         | answer of the node that counts a user's publishes and polls | 250 ms | it is let do it |\n\
          | webhook attempt | 4 s, tried for 5 minutes | dropped, counted and logged |\n\
          | members whose leaving one channel holds back for webhooks | 10,000 | told at once |\n",
     );

@@ -25,7 +25,8 @@ const LOCKS: &[&str] = &[
     "node/src/outbox.rs",
     "node/src/places.rs",
     "node/src/quotas.rs",
-    "node/src/relay.rs",
+    "node/src/quotas/users.rs",
+    "node/src/relay/index.rs",
     "node/src/webhook.rs",
     "node/src/webhook/queue.rs",
 ];
@@ -55,7 +56,7 @@ const PUBLISH: &[&str] = &[
     "node/src/router.rs",
     "node/src/channel.rs",
     "proto/src/channel.rs",
-    "node/src/relay.rs",
+    "node/src/relay/index.rs",
 ];
 
 struct Source {

@@ -128,7 +128,7 @@ impl Press {
             id: self.server.event_id(),
             event,
             origin: Origin::Api { except: None },
-            ttl_seconds: 0,
+            ttl_ms: 0,
             priority: Priority::default(),
             retry: None,
         };

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::{Order, owner, receiver};
 
 /// The app of `Config::dev`.
-const APP: &str = "app-id";
+pub(super) const APP: &str = "app-id";
 /// How long the nodes may take to find each other.
 const JOINED_MAX: Duration = Duration::from_secs(20);
 

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use handbell::outbox::{Outbox, Writer};
 use handbell::random;
+use handbell::relay::Attached;
 use handbell::server::Server;
-use proto::SocketId;
 use proto::app::Limits;
 use proto::channel::{Joined, Role};
 use proto::wire::Wire;
+use proto::{AppId, SocketId};
 use tokio::task::block_in_place;
 
 use super::part::{self, Part};
@@ -81,8 +82,9 @@ async fn connect(
     let (reading, writing) = tokio::net::TcpStream::from_std(stream)?.into_split();
     let limits = Limits { outbox_events: 1 << 17, outbox_bytes: 1 << 26, ..Limits::default() };
     let outbox = Arc::new(Outbox::new(Writer::Plain(writing), Wire::Pusher, &limits));
-    let socket = SocketId::from_random(random::bits());
-    server.relay.attach(socket, Arc::clone(&outbox), Wire::Pusher, false).await;
+    let (app, socket) = (AppId::parse(part::APP)?, SocketId::from_random(random::bits()));
+    let attached = Attached::new(app, socket, Wire::Pusher);
+    server.relay.attach(attached, Arc::clone(&outbox)).await;
     tokio::spawn(async move {
         let _reading = reading;
         // What the socket does not take at once leaves from here.

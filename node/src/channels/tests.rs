@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::config::{Config, Source};
 use crate::outbox::{Outbox, Writer};
+use crate::relay::Attached;
 use crate::{Node, channel, random};
 
 impl Channels {
@@ -34,7 +35,7 @@ fn event(text: &str) -> Command {
     let event = Event { name: EventName::parse("e").unwrap(), data: Data::Text(text.into()) };
     let origin = Origin::Api { except: None };
     let priority = Priority::Normal;
-    Command::Publish(Draft { id: 0, event, origin, ttl_seconds: 0, priority, retry: None })
+    Command::Publish(Draft { id: 0, event, origin, ttl_ms: 0, priority, retry: None })
 }
 
 /// A subscriber whose socket the test reads.
@@ -46,9 +47,10 @@ async fn subscriber(node: &Node, name: &str) -> TcpStream {
     let outbox =
         Arc::new(Outbox::new(Writer::Plain(writer), Wire::Pusher, &proto::Limits::default()));
     let socket = SocketId::from_random(random::bits());
-    server.relay.attach(socket, outbox, Wire::Pusher, false).await;
+    let attached = Attached::new(key(name).app, socket, Wire::Pusher);
+    server.relay.attach(attached, outbox).await;
     let joined = Joined::new(socket, Role::Subscriber(None));
-    assert_eq!(server.relay.join(key(name), joined).await, Ok(Reply::Done));
+    assert_eq!(server.relay.join(key(name), joined).await, Ok(()));
     client
 }
 

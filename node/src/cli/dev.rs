@@ -3,11 +3,11 @@
 use std::process::Stdio;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use proto::app::Secret;
 use tokio::process::{Child, Command};
 
-use crate::config::{ClusterSection, Config, Source};
+use crate::config::{ClusterSection, Config, Preset, Source};
 use crate::node::Node;
 use crate::random;
 
@@ -32,6 +32,10 @@ pub(super) struct Dev {
     /// Nodes to run: each is a process of its own, and together they are a cluster.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
+    /// Have channels of a usual kind only: topics are `public:`, `private:`, `user:` or `system:` and a
+    /// word.
+    #[arg(long, value_enum)]
+    preset: Option<Preset>,
     /// Log what happens to every connection.
     #[arg(long, short)]
     verbose: bool,
@@ -53,6 +57,7 @@ impl Dev {
         let step = number * PORT_STEP;
         let mut config = Config::dev(self.port + step, self.admin_port + step);
         config.log.level = if self.verbose { "debug,hyper=info" } else { "warn" }.into();
+        config.apps[0].preset = self.preset;
         if self.node.is_some() {
             config.cluster = Some(self.cluster(number)?);
         }
@@ -119,6 +124,9 @@ impl Dev {
         command.args(["--admin-port", &self.admin_port.to_string()]);
         if self.verbose {
             command.arg("--verbose");
+        }
+        if let Some(preset) = self.preset.and_then(|preset| preset.to_possible_value()) {
+            command.args(["--preset", preset.get_name()]);
         }
         // The terminal's Ctrl-C is for this process, which passes it on in its own way.
         command.env(SECRET, secret).stdin(Stdio::null()).process_group(0).kill_on_drop(true);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use proto::channel::Delivery;
-use proto::cluster::message::{Answer, Ask, DecodeError, Message, number_of_ask};
+use proto::cluster::message::{Answer, Ask, DecodeError, ListQuery, Message, number_of_ask};
 use proto::cluster::replication::Record;
 use proto::cluster::slot::Slot;
 use proto::cluster::view::Phase;
@@ -163,12 +163,15 @@ impl engine::Inbox for Inbox {
     }
 }
 
-/// The slot that a question is about. Lists are about none in particular.
+/// The slot that a question is about. What every node is asked is about none in particular.
 fn slot_of(ask: &Ask) -> Slot {
     match ask {
-        Ask::Channel { key, .. } => Slot::of(key),
+        Ask::Channel { key, .. } | Ask::Transports(key) => Slot::of(key),
         Ask::Claim { app, key, .. } => Slot::of_name(app, key),
         Ask::Lease(app, _) => Channels::quota_slot(app),
-        Ask::List(query) => Channels::quota_slot(&query.app),
+        Ask::Spend(doer, _) => Slot::of_name(&doer.app, doer.user.as_str()),
+        Ask::List(ListQuery { app, .. }) | Ask::Notify(app, _) | Ask::Terminate(app, _) => {
+            Channels::quota_slot(app)
+        }
     }
 }

@@ -51,9 +51,13 @@ pub struct AppSection {
     /// Pages that may connect.
     #[serde(default = "anywhere")]
     pub origins: Vec<String>,
-    /// Channels that exist: names, or a prefix and `*`. Empty: every name.
+    /// Channels that exist: names, or a prefix and `*`, or a prefix and `+` for one word more. Empty:
+    /// every name.
     #[serde(default)]
     pub channels: Vec<String>,
+    /// Channels that exist besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
     /// Limits that differ from the defaults.
     #[serde(default)]
     pub limits: Limits,
@@ -75,6 +79,14 @@ pub struct AppSection {
     /// Where the app is asked about subscriptions of Laravel Echo.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub laravel_echo: Option<LaravelEchoSection>,
+}
+
+/// Channels of a usual kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// `public:`, `private:`, `user:` or `system:` and one word. The default roles are about these.
+    Topics,
 }
 
 /// `[[apps.webhooks]]`.
@@ -129,6 +141,7 @@ impl AppSection {
             watchlist: true,
             origins: anywhere(),
             channels: Vec::new(),
+            preset: None,
             limits: Limits::default(),
             webhooks: Vec::new(),
             jwt_keys: Vec::new(),
@@ -185,7 +198,7 @@ impl AppSection {
             authorization: authorization.map_err(&rule)?,
             laravel_echo: laravel_echo.map_err(&rule)?,
             origins,
-            channels: self.channels.clone(),
+            channels: self.channels.iter().cloned().chain(self.preset_channels()).collect(),
             limits: self.limits.clone(),
             webhooks: webhooks.map_err(&rule)?,
             jwt_keys,
@@ -193,6 +206,14 @@ impl AppSection {
             roles: self.roles.clone(),
             namespaces: self.namespaces.clone(),
         })
+    }
+
+    fn preset_channels(&self) -> impl Iterator<Item = String> {
+        let kinds: &[&str] = match self.preset {
+            Some(Preset::Topics) => &["public:+", "private:+", "user:+", "system:+"],
+            None => &[],
+        };
+        kinds.iter().map(|&kind| kind.to_owned())
     }
 
     fn live_secrets(&self) -> Result<Vec<Secret>, String> {

@@ -13,14 +13,15 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use proto::channel::{Joined, Reply, Role};
+use proto::budget::Deed;
+use proto::channel::{Joined, Role};
 use proto::cluster::message::ListQuery;
 use proto::cursor::{CHANNELS_MAX, Cursor};
 use proto::plain::frame::timestamp;
 use proto::quota::Demand;
 use proto::visitor::Visitor;
 use proto::wire::Wire;
-use proto::{ChannelKey, ChannelName, Refusal, SocketId};
+use proto::{ChannelKey, ChannelName, Refusal, SocketId, UserId};
 use tokio::time::timeout;
 
 use super::visitors::{Guest, Parameters};
@@ -28,8 +29,9 @@ use crate::apps::AppEntry;
 use crate::http::error::HttpError;
 use crate::outbox::{Outbox, Writer};
 use crate::random;
-use crate::relay::Relay;
+use crate::relay::{Attached, Relay};
 use crate::server::Server;
+use crate::session::CLIENTS;
 
 /// How long an answer waits for news unless the client says otherwise, in seconds, and at most.
 const WAIT_SECONDS: u64 = 25;
@@ -43,7 +45,7 @@ type Wanted = (ChannelName, Role);
 ///
 /// # Errors
 /// 401 without a valid token, 403 for a channel that the token does not grant, 400 for a place that
-/// is none, 503 if a channel cannot be reached: nothing is lost then.
+/// is none, 429 for a user who polls too often, 503 if a channel cannot be reached: nothing is lost then.
 pub async fn poll(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
@@ -57,10 +59,16 @@ pub async fn poll(
     let wait = wait(&parameters)?;
     let names = names(&parameters, cursor.as_ref())?;
     let (entry, visitor) = guest.let_user_in("poll", &names).await?;
+    if let Some(user) = visitor.user()
+        && let Err(refusal) = server.quotas.admit_user(&entry.app, user, Deed::Poll).await
+    {
+        entry.metrics.rate_limited(Deed::Poll.setting());
+        return Err(refusal.into());
+    }
     let channels = channels(&server, (&entry, &visitor), &names).await?;
+    let (user, place) = (visitor.user().map(UserId::as_str), parameters.get("lastMessageId"));
     tracing::debug!(
-        app = %entry.app.id, user = ?visitor.user(), place = parameters.get("lastMessageId"),
-        "a client polls"
+        target: CLIENTS, app = %entry.app.id, transport = Wire::Poll.label(), user, place, "poll"
     );
     let polling = Polling::begin(&server, &entry).await?;
     polling.join(&entry, channels, cursor).await?;
@@ -147,7 +155,8 @@ impl<'a> Polling<'a> {
         entry.metrics.door(Wire::Poll).begin();
         let began = Instant::now();
         let polling = Self { server, entry, socket, outbox: Arc::clone(&outbox), began };
-        server.relay.attach(socket, outbox, Wire::Poll, false).await;
+        let attached = Attached::new(entry.app.id.clone(), socket, Wire::Poll);
+        server.relay.attach(attached, outbox).await;
         Ok(polling)
     }
 
@@ -168,11 +177,8 @@ impl<'a> Polling<'a> {
             let role = role.with_grace(PRESENCE_GRACE);
             let joined = Joined { socket, role, since, was: None };
             let key = ChannelKey { app: entry.app.id.clone(), channel };
-            match self.server.relay.join(key, joined).await {
-                Ok(Reply::Refused(refusal)) => Err(HttpError::from(refusal)),
-                Ok(_) => Ok(()),
-                Err(error) => Err(Refusal::from(error).into()),
-            }
+            let joining = self.server.relay.join(key, joined).await;
+            joining.map_err(|not_joined| HttpError::from(not_joined.refusal))
         });
         try_join_all(joins).await?;
         // A place speaks of all channels, so none may be missing in the first.

@@ -55,8 +55,8 @@ pub async fn publish(
     let user = visitor.user().cloned();
     let user = user.ok_or_else(|| HttpError::unauthorized("a token is missing"))?;
     Post::check_id(body.id.as_deref())?;
-    let (ttl_seconds, priority) = (0, Priority::default());
-    let post = Post { user, event, id: body.id, ttl_seconds, priority };
+    let (ttl_ms, priority) = (0, Priority::default());
+    let post = Post { user, event, id: body.id, ttl_ms, priority };
     let key = ChannelKey { app: app.id.clone(), channel: channel.clone() };
     let id = post.id.clone();
     match publish::post(&server, &entry, key, post).await? {

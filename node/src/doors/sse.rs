@@ -29,6 +29,9 @@ use crate::socket::Stream;
 
 /// How long a client waits before it connects again: from here to twice that, each another time.
 const RETRY: Duration = Duration::from_secs(1);
+/// Something is sent at every heartbeat. If nothing of it has been taken a heartbeat later the client is
+/// lost, but not earlier than after this time.
+const LOST_AFTER_MIN: Duration = Duration::from_secs(1);
 
 /// Answers with a stream.
 ///
@@ -64,11 +67,15 @@ fn open(
     head: Bytes,
 ) -> impl FnOnce(Stream) -> session::Running + Send {
     move |stream| {
+        let heartbeat = server.doors.sse.heartbeat.0;
+        if let Err(error) = stream.lose_after(heartbeat.max(LOST_AFTER_MIN)) {
+            tracing::debug!(%error, "a stream that is lost will be noticed late");
+        }
         let (socket, outbox) = stream.divide(Wire::Sse, &entry.app.limits);
         // It is the first: there is room.
         let _ = outbox.send(head);
         let spread = RETRY.mul_f64(random::fraction());
-        let timing = Timing { heartbeat: server.doors.sse.heartbeat.0, retry: RETRY + spread };
+        let timing = Timing { heartbeat, retry: RETRY + spread };
         let door = Door::Sse(Session::new(visitor, wanted, timing, server.clock.now()));
         let reader = Reader::Silent(socket);
         let socket = SocketId::from_random(random::bits());

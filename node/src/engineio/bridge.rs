@@ -111,7 +111,7 @@ impl Bridge {
     /// its limits. False if the client is gone.
     async fn pass_on(&self, payload: &str) -> bool {
         let frames: Vec<Bytes> = to_frames(payload).collect();
-        self.outbox.send(frames.concat().into()).is_ok()
+        self.outbox.send(Bytes::from(frames.concat())).is_ok()
             && poll_fn(|context| self.outbox.poll_empty(context)).await.is_ok()
     }
 

@@ -9,9 +9,11 @@ use proto::channel::{Command, Member, Reply, Summary};
 use proto::cluster::message::{ListQuery, Listed};
 use proto::event::Data;
 use proto::http::request::{ChannelsQuery, Info, Page};
+use proto::wire::Wire;
 use proto::{ChannelKey, ChannelName, Refusal};
 use serde_json::{Map, Value, json};
 
+use crate::relay::Transports;
 use crate::server::Server;
 
 use super::JSON;
@@ -77,8 +79,13 @@ pub(super) async fn show(
     if info.cache && !name.kind().cache {
         return Err(Refusal::Rule("cache is for cache channels").into());
     }
-    let summary = inspect(&server, &authentic, name).await?;
+    let summary = inspect(&server, &authentic, name.clone()).await?;
     let mut body = counts(&summary, info);
+    if info.transports {
+        let key = ChannelKey { app: authentic.entry.app.id.clone(), channel: name };
+        let counts = server.router.transports(key).await.map_err(Refusal::from)?;
+        body.insert("transports".into(), transports(&counts));
+    }
     body.insert("occupied".into(), (summary.subscribers > 0).into());
     if info.cache {
         body.insert("cache".into(), cache(&summary));
@@ -166,6 +173,13 @@ fn counts(summary: &Summary, info: Info) -> Map<String, Value> {
         counts.insert("subscription_count".into(), summary.subscribers.into());
     }
     counts
+}
+
+/// The doors through which somebody is there, by the words of the metrics.
+fn transports(counts: &Transports) -> Value {
+    let here = Wire::ALL.iter().filter(|wire| counts[wire.index()] > 0);
+    let count = |wire: &Wire| (wire.label().to_owned(), json!(counts[wire.index()]));
+    here.map(count).collect()
 }
 
 fn cache(summary: &Summary) -> Value {

@@ -78,7 +78,8 @@ impl From<Refusal> for HttpError {
         match refusal {
             Refusal::Unavailable => Self::unavailable(message),
             Refusal::RateLimited { retry_after, .. } => Self {
-                retry_after_seconds: Some(retry_after.as_secs().max(1)),
+                // A second too early would be refused again.
+                retry_after_seconds: Some(retry_after.as_micros().div_ceil(1_000_000) as u64),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message)
             },
             Refusal::TooLarge { setting: "event_bytes" | "request_bytes", .. } => {

@@ -169,7 +169,7 @@ fn ask(
         id: server.event_id(),
         event: item.event.clone(),
         origin: Origin::Api { except: item.except },
-        ttl_seconds: 0,
+        ttl_ms: 0,
         priority: Priority::default(),
         retry: retry.map(|(key, item)| Arc::new(RetryKey { key: key.to_owned(), item })),
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
 use axum::response::IntoResponse;
 use proto::channel::Command;
 use proto::{AppId, ChannelKey, ChannelName, Refusal, UserId};
@@ -46,6 +46,24 @@ async fn end_connections(
     let key = ChannelKey { app: app.clone(), channel };
     server.router.ask(key, Command::Terminate).answer().await.map_err(Refusal::from)?;
     Ok(answer(&json!({})))
+}
+
+/// `POST /apps/{id}/connections/{connection}/terminate`: one connection, by the id that its client
+/// knows: `socket_id`, or `connectionId` of Socket.IO.
+pub(super) async fn terminate_one(
+    State(server): State<Arc<Server>>,
+    Path((id, connection)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<impl IntoResponse, HttpError> {
+    let authentic = authenticate(&server, &id, request).await?;
+    let app = &authentic.entry.app.id;
+    match server.router.terminate(app, connection).await.map_err(Refusal::from)? {
+        true => Ok(answer(&json!({}))),
+        false => {
+            let message = "no node has a connection of this id";
+            Err(HttpError::new(StatusCode::NOT_FOUND, "connection_not_found", message))
+        }
+    }
 }
 
 /// `GET /apps/{id}/connections`, as Reverb has it.

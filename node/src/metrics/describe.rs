@@ -40,6 +40,10 @@ const COUNTERS: &[Meaning] = &[
         "handbell_slow_consumers_disconnected_total",
         "Connections closed because they read too slowly",
     ),
+    (
+        "handbell_events_shed_total",
+        "Events of low priority that a connection did not get because it read too slowly",
+    ),
     ("handbell_subscribe_requests_total", "Subscriptions, by outcome"),
     ("handbell_messages_published_total", "Events accepted, one for each channel"),
     ("handbell_messages_delivered_total", "Events given to connections"),

@@ -27,6 +27,7 @@ struct AppCounters {
     delivered: Counter,
     sent_bytes: Counter,
     lagging: Counter,
+    shed: Counter,
 }
 
 impl std::fmt::Debug for RelayMetrics {
@@ -88,6 +89,13 @@ impl RelayMetrics {
         self.of(app).lagging.increment(1);
     }
 
+    /// So many events of low priority were not given to a connection that could not keep up.
+    pub fn shed(&mut self, app: &AppId, events: usize) {
+        if events > 0 {
+            self.of(app).shed.increment(events as u64);
+        }
+    }
+
     fn of(&mut self, app: &AppId) -> &AppCounters {
         let metrics = &self.metrics;
         self.apps.entry(app.clone()).or_insert_with(|| {
@@ -98,6 +106,7 @@ impl RelayMetrics {
                 delivered: metrics.counter("handbell_messages_delivered_total", &pusher),
                 sent_bytes: metrics.counter("handbell_sent_bytes_total", &pusher),
                 lagging: metrics.counter(lagging, &pusher[..1]),
+                shed: metrics.counter("handbell_events_shed_total", &pusher[..1]),
             }
         })
     }

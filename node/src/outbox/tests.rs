@@ -36,11 +36,36 @@ fn what_is_taken_makes_room() {
     let limits = Limits { outbox_bytes: 4, ..Limits::default() };
     let outbox = Outbox::new(Writer::Held, Wire::SocketIo, &limits);
     for frame in ["aa", "b", "c"] {
-        outbox.send(frame.into()).unwrap();
+        outbox.send(Bytes::from(frame)).unwrap();
     }
     assert_eq!(outbox.take(2), ["aa", "b"]);
-    outbox.send("ddd".into()).unwrap();
-    assert_eq!(outbox.send("e".into()), Err(Full::Lagging));
-    // The first may have begun, for all that the outbox knows.
+    outbox.send(Bytes::from("ddd")).unwrap();
+    assert_eq!(outbox.send(Bytes::from("e")), Err(Full::Lagging));
     assert_eq!(outbox.take(9)[0], "c");
+}
+
+/// What is low goes first; then normal events find no room and close the connection, where a high one
+/// still finds some.
+#[test]
+fn what_is_low_goes_before_what_is_normal_and_that_before_what_is_high() {
+    let limits = Limits { outbox_bytes: 8, ..Limits::default() };
+    let outbox = Outbox::new(Writer::Held, Wire::SocketIo, &limits);
+    let say = |text: &'static str, priority| {
+        outbox.push(Frame { priority, ..Bytes::from_static(text.as_bytes()).into() })
+    };
+    let pushed = |is_first, shed| Ok(Pushed { is_first, shed });
+    assert_eq!(say("low1", Priority::Low), pushed(true, 0));
+    assert_eq!(say("low2", Priority::Low), pushed(false, 0));
+    assert_eq!(say("low3", Priority::Low), Err(Full::Shed));
+    assert_eq!(say("norm1", Priority::Normal), pushed(true, 2));
+    assert_eq!(say("low4", Priority::Low), Err(Full::Shed));
+    assert_eq!(say("hi", Priority::High), pushed(false, 0));
+    assert_eq!(say("hi", Priority::High), pushed(false, 0));
+    assert_eq!(outbox.take(9), ["norm1", "hi", "hi"]);
+
+    assert_eq!(say("normal", Priority::Normal), pushed(true, 0));
+    assert_eq!(say("no", Priority::Normal), pushed(false, 0));
+    assert_eq!(say("h", Priority::High), pushed(false, 0), "an eighth is for these alone");
+    assert_eq!(say("n", Priority::Normal), Err(Full::Lagging));
+    assert_eq!(say("h", Priority::High), Err(Full::Closed));
 }

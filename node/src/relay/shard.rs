@@ -9,7 +9,7 @@ use proto::cluster::slot::{SLOTS, Slot};
 use proto::door::Close;
 use proto::event::Publication;
 use proto::pusher::code::CloseCode;
-use proto::relay::{Local, Verdict};
+use proto::relay::{Local, Standing, Verdict};
 use proto::wire::Wire;
 use proto::{ChannelKey, RelayId, SocketId};
 use tokio::sync::mpsc;
@@ -19,7 +19,8 @@ use crate::metrics::RelayMetrics;
 use crate::outbox::Outbox;
 use crate::router::{Asked, Router};
 
-use super::{Closed, Index, ToShard};
+use super::index::Index;
+use super::{Closed, ToShard, Transports};
 
 mod connection;
 mod fanout;
@@ -112,10 +113,8 @@ impl Shard {
 
     fn handle(&mut self, message: ToShard) {
         match message {
-            ToShard::Attach { socket, outbox, wire, is_resumable, namespace } => {
-                let further = namespace.map(|namespace| (socket, namespace));
-                let connection = Connection::new(outbox, wire, is_resumable, further);
-                self.connections.insert(socket, connection);
+            ToShard::Attach { attached, outbox } => {
+                self.connections.insert(attached.socket, Connection::new(attached, outbox));
             }
             ToShard::Mark { socket } => {
                 if let Some(connection) = self.connections.get_mut(&socket) {
@@ -140,6 +139,16 @@ impl Shard {
                 drop(reply.send(self.unsubscribe(key, socket)));
             }
             ToShard::Deliver { key, delivery } => self.deliver(&key, &delivery),
+            ToShard::Transports { key, reply } => {
+                let _ = reply.send(self.transports(&key));
+            }
+            ToShard::Terminate { app, connection, reply } => {
+                let _ = reply.send(self.terminate_one(&app, &connection));
+            }
+            ToShard::Notify { app, text, reply } => {
+                // One that waits no longer has given up.
+                let _ = reply.send(self.notify(&app, &text));
+            }
             ToShard::Gather { slots, to, reply } => {
                 self.gather(&slots, &to);
                 let _ = reply.send(());
@@ -193,14 +202,14 @@ impl Shard {
         self.router.ask(key, Command::Join { relay, joined })
     }
 
-    /// Whether the connection is in nevertheless.
-    fn refused(&mut self, key: &ChannelKey, joined: &Joined) -> bool {
+    fn refused(&mut self, key: &ChannelKey, joined: &Joined) -> Standing {
         let socket = joined.socket;
         let Some(local) = self.local(key) else {
-            return false;
+            return Standing::Out;
         };
-        if !local.refuse(joined) {
-            return true;
+        let standing = local.refuse(joined);
+        if standing != Standing::Out {
+            return standing;
         }
         self.forget_if_unused(key, socket);
         if let Some(connection) = self.connections.get_mut(&socket) {
@@ -209,7 +218,7 @@ impl Shard {
         // The owner may have heard of it in a resync in the meantime.
         let relay = self.router.me().clone();
         self.router.send_once(key.clone(), Command::Unsubscribe { relay, socket });
-        false
+        Standing::Out
     }
 
     fn unsubscribe(&mut self, key: ChannelKey, socket: SocketId) -> Asked {
@@ -267,6 +276,7 @@ impl Shard {
             }
             Delivery::Online(is_online) => self.tell_watchers(key, *is_online),
             Delivery::Terminate => self.terminate(key),
+            Delivery::Notified(text) => self.notify_user(key, text),
             Delivery::Resumed(resumed) => self.resumed(key, resumed),
         }
     }
@@ -347,6 +357,15 @@ impl Shard {
             }
             self.router.leave(key, socket);
         }
+    }
+
+    fn transports(&self, key: &ChannelKey) -> Transports {
+        let mut counts = Transports::default();
+        let local = self.channels[Slot::of(key).index()].get(key);
+        for (_, sink) in local.iter().flat_map(|local| local.subscribers()) {
+            counts[sink.wire.index()] += 1;
+        }
+        counts
     }
 
     fn local(&mut self, key: &ChannelKey) -> Option<&mut Local<Sink>> {

@@ -6,16 +6,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use proto::channel::{Command, Joined, Reply};
+use proto::channel::{Command, Joined, Reply, Role};
 use proto::door::{Request, SessionAsk};
 use proto::event::Draft;
 use proto::{ChannelKey, ChannelName, Refusal, SocketId};
 
 use crate::apps::AppEntry;
 use crate::publish;
+use crate::relay::NotJoined;
 use crate::server::Server;
 
-type Outcome = Pin<Box<dyn Future<Output = Result<Reply, Refusal>> + Send>>;
+/// What came of a request. A connection that was not let in may be in by an earlier one.
+pub(super) type Outcome = Result<Reply, NotJoined>;
+
+type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// A request, and who makes it.
 #[derive(Clone, Debug)]
@@ -38,7 +42,7 @@ impl Asked {
 /// nothing.
 #[derive(Default)]
 pub(super) struct Requests {
-    running: Vec<(Asked, Outcome)>,
+    running: Vec<(Asked, Running)>,
     /// Those that wait for an earlier one to the same channel, in their order: a request that is
     /// repeated while a channel restarts must not be overtaken.
     waiting: VecDeque<Asked>,
@@ -65,10 +69,7 @@ impl Requests {
     }
 
     /// Ready when any has its answer; it is taken out.
-    pub(super) fn poll(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<(Asked, Result<Reply, Refusal>)> {
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<(Asked, Outcome)> {
         for index in 0..self.running.len() {
             if let Poll::Ready(outcome) = self.running[index].1.as_mut().poll(context) {
                 let (asked, _) = self.running.swap_remove(index);
@@ -76,6 +77,12 @@ impl Requests {
             }
         }
         Poll::Pending
+    }
+
+    /// Whether the client has asked again to be in the same channel, or to leave it.
+    pub(super) fn is_superseded(&self, asked: &Asked) -> bool {
+        let later = self.waiting.iter().filter(|waiting| waiting.is_of_same(asked));
+        later.map(|waiting| &waiting.request).any(is_about_being_in)
     }
 
     /// The request that waited for this one, which has its answer.
@@ -90,35 +97,38 @@ impl Requests {
     }
 }
 
+const fn is_about_being_in(request: &Request) -> bool {
+    matches!(request, Request::Join { role: Role::Subscriber(_), .. } | Request::Unsubscribe)
+}
+
 /// Gives a request to its channel.
-fn ask(server: &Arc<Server>, entry: &Arc<AppEntry>, socket: SocketId, asked: &Asked) -> Outcome {
+fn ask(server: &Arc<Server>, entry: &Arc<AppEntry>, socket: SocketId, asked: &Asked) -> Running {
     let key = ChannelKey { app: entry.app.id.clone(), channel: asked.channel.clone() };
     let (server, entry) = (Arc::clone(server), Arc::clone(entry));
     match asked.request.clone() {
         Request::Join { role, since } => {
             let was = asked.was.filter(|_| since.is_some());
             let joined = Joined { socket, role, since, was };
-            Box::pin(async move { server.relay.join(key, joined).await.map_err(Refusal::from) })
+            Box::pin(async move { server.relay.join(key, joined).await.map(|()| Reply::Done) })
         }
         Request::Members => Box::pin(async move {
             let asked = server.router.ask(key, Command::Members);
-            asked.answer().await.map_err(Refusal::from)
+            asked.answer().await.map_err(|error| Refusal::from(error).into())
         }),
         Request::Unsubscribe => Box::pin(async move {
             server.relay.unsubscribe(key, socket).await;
             Ok(Reply::Done)
         }),
-        Request::Publish(event) => {
-            Box::pin(
-                async move { publish::client_event(&server, &entry, key, (event, socket)).await },
-            )
-        }
-        Request::Post(post) => {
-            Box::pin(async move { publish::post(&server, &entry, key, post).await })
-        }
+        Request::Publish(event) => Box::pin(async move {
+            let published = publish::client_event(&server, &entry, key, (event, socket));
+            published.await.map_err(NotJoined::from)
+        }),
+        Request::Post(post) => Box::pin(async move {
+            publish::post(&server, &entry, key, post).await.map_err(NotJoined::from)
+        }),
         Request::Session(ask) => Box::pin(async move {
             let asked = server.router.ask(key, of_session(ask, &server));
-            asked.answer().await.map_err(Refusal::from)
+            asked.answer().await.map_err(|error| Refusal::from(error).into())
         }),
     }
 }

@@ -12,7 +12,7 @@ use proto::wire::Wire;
 
 use crate::apps::AppEntry;
 use crate::outbox::Outbox;
-use crate::relay::Relay;
+use crate::relay::{Attached, Relay};
 
 type Verdict = Result<Visitor, String>;
 type Verifying = Pin<Box<dyn Future<Output = Verdict> + Send>>;
@@ -42,8 +42,10 @@ impl Seats {
         let socket = seat.socket;
         self.taken.push(socket);
         let opening = async move {
-            let visitor = verify(entry, seat.wire, proof).await?;
-            relay.attach_further(seat, outbox).await;
+            let visitor = verify(Arc::clone(&entry), seat.wire, proof).await?;
+            let Seat { socket, namespace, wire } = seat;
+            let attached = Attached::new(entry.app.id.clone(), socket, wire);
+            relay.attach(Attached { namespace: Some(namespace), ..attached }, outbox).await;
             Ok(visitor)
         };
         self.verifying.push((Some(socket), Box::pin(opening)));

@@ -79,6 +79,11 @@ export class Node extends Endpoint {
     await once(this.#child, "exit");
   }
 
+  /** What it has logged since its start. */
+  get log() {
+    return this.#log.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
+  }
+
   get isRunning() {
     const { exitCode, signalCode } = this.#child ?? {};
     return exitCode === null && signalCode === null;

@@ -313,6 +313,9 @@ pub enum Delivery {
     Online(bool),
     /// To all connections signed in as the user of this channel: close.
     Terminate,
+    /// To all connections signed in as the user of this channel that are no subscribers: a
+    /// notification, as JSON.
+    Notified(Arc<str>),
     /// To a relay that said what it has: everything it lacked has been sent before this.
     Resumed(Arc<Resumed>),
 }

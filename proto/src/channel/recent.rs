@@ -93,7 +93,8 @@ impl Memory {
     /// The channel's last publication, while it is remembered.
     pub(super) fn cached(&self, now: Moment, settings: &Settings) -> Option<Arc<Publication>> {
         let cached = self.cached.as_ref()?;
-        let is_fresh = now.since(cached.accepted) < settings.cache_for;
+        let is_old = now.since(cached.accepted) >= settings.cache_for;
+        let is_fresh = !is_old && !cached.has_expired(now);
         is_fresh.then(|| Arc::clone(cached))
     }
 

@@ -117,6 +117,17 @@ impl Sockets {
         self.relays.get(relay).is_some_and(|sockets| sockets.contains(&socket))
     }
 
+    /// How many connections are here and not there.
+    #[must_use]
+    pub(super) fn not_in(&self, others: &Self) -> usize {
+        let of_relay =
+            |(relay, sockets): (&RelayId, &BTreeSet<SocketId>)| match others.relays.get(relay) {
+                Some(others) => sockets.difference(others).count(),
+                None => sockets.len(),
+            };
+        self.relays.iter().map(of_relay).sum()
+    }
+
     /// Whether any relay holds this connection here.
     #[must_use]
     pub(super) fn has_socket(&self, socket: SocketId) -> bool {

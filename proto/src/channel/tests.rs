@@ -11,6 +11,7 @@ use expect_test::{Expect, expect};
 use super::*;
 use crate::event::{Data, Event, Priority};
 use crate::name::{EventName, NodeId, SocketId, UserId};
+use crate::position::Offset;
 
 struct Script {
     channel: Channel,
@@ -40,7 +41,7 @@ fn draft(text: &str, origin: Origin) -> Draft {
     let name = EventName::parse("e").unwrap();
     let data = Data::Text(text.into());
     let event = Event { name, data };
-    Draft { id: 0, event, origin, ttl_seconds: 0, priority: Priority::Normal, retry: None }
+    Draft { id: 0, event, origin, ttl_ms: 0, priority: Priority::Normal, retry: None }
 }
 
 /// Runs a script on a new channel and compares what comes out.
@@ -138,11 +139,13 @@ impl Script {
             ["publish", text] => Command::Publish(draft(text, Origin::Api { except: None })),
             ["publish", text, "for", seconds] => {
                 let draft = draft(text, Origin::Api { except: None });
-                Command::Publish(Draft { ttl_seconds: seconds.parse().unwrap(), ..draft })
+                let ttl_ms = seconds.parse::<u32>().unwrap() * 1000;
+                Command::Publish(Draft { ttl_ms, ..draft })
             }
             ["publish", text, "but", s] => {
                 Command::Publish(draft(text, Origin::Api { except: Some(socket(s)) }))
             }
+            ["notify", text] => Command::Publish(draft(text, Origin::Notice)),
             ["client", s, text] => {
                 Command::Publish(draft(text, Origin::Client { socket: socket(s), user: None }))
             }
@@ -238,6 +241,7 @@ fn delivery_text(delivery: &Delivery) -> String {
         Delivery::SubscriptionCount(count) => format!("count {count}"),
         Delivery::Online(is_online) => format!("online {is_online}"),
         Delivery::Terminate => "terminate".into(),
+        Delivery::Notified(text) => format!("notified {text}"),
     }
 }
 
@@ -592,6 +596,50 @@ fn a_watched_channel_that_was_left_waits_for_nothing() {
             > leave 1 1
             > idle?
               true
+        "#]],
+    );
+}
+
+#[test]
+fn a_notification_reaches_every_connection_of_its_user_once() {
+    check(
+        "#server-to-user-7",
+        "signin 1 1
+         signin 2 2
+         join 2 2
+         notify note
+         publish event",
+        expect![[r#"
+            > signin 1 1
+              n1: welcome 1.0 @0
+            > signin 2 2
+              n2: welcome 2.0 @0
+            > join 2 2
+              n2: welcome 2.0 @0
+            > notify note
+              n2: @1 note
+              n1: notified note
+              n2: notified note
+              = @1 to 2 (0)
+            > publish event
+              n2: @2 event
+              = @2 to 1 (0)
+        "#]],
+    );
+    check(
+        "room",
+        "signin 1 1
+         join 2 2
+         notify note",
+        expect![[r#"
+            > signin 1 1
+              n1: welcome 1.0 @0
+            > join 2 2
+              webhook ChannelOccupied
+              n2: welcome 2.0 @0
+            > notify note
+              n2: @1 note
+              = @1 to 1 (0)
         "#]],
     );
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Doer;
 use crate::channel::{Command, Delivery, Part, Reply, Resync};
 use crate::event::Publication;
 use crate::name::{AppId, ChannelKey, ChannelName, RelayId};
@@ -129,6 +130,14 @@ pub enum Ask {
     Lease(AppId, Usage),
     /// To any node: which channels of an app does it own?
     List(ListQuery),
+    /// To the owner of a user's slot: a part of a budget that is so many a second.
+    Spend(Doer, u32),
+    /// To any node: how many subscribers of a channel are connected to it, by their door?
+    Transports(ChannelKey),
+    /// To any node: end a connection of an app, by an id that its client knows.
+    Terminate(AppId, String),
+    /// To any node: tell all connections of an app a notification, as JSON.
+    Notify(AppId, Arc<str>),
 }
 
 /// Which channels are asked for.
@@ -164,6 +173,14 @@ pub enum Answer {
     Listed(Vec<Listed>, u16),
     /// A session's.
     Visited(Visited),
+    /// A part of a budget: so many deeds; if none, after how many microseconds there will be one.
+    Part(u32, u64),
+    /// Subscribers at the node that was asked, by [`Wire::index`](crate::wire::Wire::index).
+    Transports(Vec<u64>),
+    /// Whether the connection was at the node that was asked.
+    Terminated(bool),
+    /// So many connections of the node that was asked were told.
+    Notified(u64),
     /// Nothing was done: the asked node does not serve the slot.
     NotOwner,
     /// It cannot be said whether anything was done.

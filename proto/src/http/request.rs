@@ -46,6 +46,8 @@ pub struct Info {
     pub subscription_count: bool,
     /// What a cache channel remembers.
     pub cache: bool,
+    /// Connections by their door. Ours: Pusher has one door only.
+    pub transports: bool,
 }
 
 impl Info {
@@ -57,6 +59,7 @@ impl Info {
             user_count: has("user_count"),
             subscription_count: has("subscription_count"),
             cache: has("cache"),
+            transports: has("transports"),
         }
     }
 
@@ -140,7 +143,7 @@ impl PublishRequest {
 }
 
 /// Reads JSON from outside, nested no deeper than allowed.
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
     let text = std::str::from_utf8(body)
         .map_err(|error| Refusal::Malformed(format!("the body is not UTF-8: {error}")))?;
     if is_too_deep(text) {
@@ -290,14 +293,19 @@ impl ChannelsQuery {
     /// Reads the query.
     ///
     /// # Errors
-    /// If user counts are asked for without limiting the answer to presence channels, or the page
-    /// is none.
+    /// If user counts are asked for without limiting the answer to presence channels, or what is told
+    /// of one channel only, or the page is none.
     pub fn parse(query: &Query) -> Result<Self, Refusal> {
         let prefix = query.get("filter_by_prefix").unwrap_or_default().to_owned();
         let info = Info::of_query(query);
         if info.user_count && !prefix.starts_with("presence-") {
             return Err(Refusal::Rule(
                 "user_count is for presence channels: add filter_by_prefix=presence-",
+            ));
+        }
+        if info.transports {
+            return Err(Refusal::Rule(
+                "transports are told of one channel: GET /channels/{channel}",
             ));
         }
         Ok(Self { prefix, info, page: Page::parse(query)? })

@@ -67,7 +67,10 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Vec<String> {
         Delivery::SubscriptionCount(count) => {
             vec![open("subscription_count", channel, &format!(r#","count":{count}"#))]
         }
-        Delivery::Online(_) | Delivery::Terminate | Delivery::Resumed(_) => Vec::new(),
+        Delivery::Online(_)
+        | Delivery::Terminate
+        | Delivery::Notified(_)
+        | Delivery::Resumed(_) => Vec::new(),
     }
 }
 
@@ -140,7 +143,7 @@ pub fn push_from(out: &mut String, origin: &Origin) {
             push_string(out, user.as_str());
         }
         Origin::Client { socket, user: None } => push_string(out, &socket.to_string()),
-        Origin::Api { .. } => out.push_str("null"),
+        Origin::Api { .. } | Origin::Notice => out.push_str("null"),
     }
 }
 

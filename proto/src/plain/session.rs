@@ -11,7 +11,7 @@ use crate::door::{Action, Close, Counted, Input, Post, Request, Signal};
 use crate::event::{Data, Event, Priority};
 use crate::intake::Intake;
 use crate::json::{is_too_deep, quoted};
-use crate::name::ChannelName;
+use crate::name::{ChannelName, UserId};
 use crate::position::Position;
 use crate::pusher::Timing;
 use crate::refusal::Refusal;
@@ -80,13 +80,24 @@ impl Session {
             Input::Refused { channel, request, refusal } => {
                 self.refused(&channel, &request, &refusal, actions);
             }
+            Input::Moot { channel, refusal, .. } => {
+                actions.push(error(Some(channel.as_str()), None, &refusal));
+            }
             Input::Signal(Signal::Close(close)) => actions.push(Action::Close(close)),
             Input::Signal(Signal::Terminated) => {
                 actions.push(token_ended("You got disconnected by the app."));
             }
+            // It has the form of this door's messages already.
+            Input::Signal(Signal::Notified(text)) => actions.push(Action::Send((*text).into())),
             Input::Signal(_) | Input::Verified(_) | Input::Authorized { .. } => {}
             Input::Timer => self.timer(now, actions),
         }
+    }
+
+    /// Who the client is, if its token said so.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        self.visitor.user()
     }
 
     /// When [`Input::Timer`] is to be applied next.
@@ -155,6 +166,7 @@ impl Session {
         let name = || message.channel.as_deref().ok_or(Refusal::Rule("a `channel` is missing"));
         let (channel, request) = match message.kind.as_str() {
             "ping" => {
+                actions.push(Action::Count(Counted::Heartbeat));
                 actions.push(Action::Send(r#"{"type":"pong"}"#.into()));
                 return Ok(());
             }
@@ -207,8 +219,8 @@ impl Session {
         Post::check_id(id.as_deref())?;
         // As text, in which back ends of every door publish JSON.
         let event = Event { name: app.event_name(name)?, data: Data::Text(data.into()) };
-        let (ttl_seconds, priority) = (0, Priority::default());
-        Ok(Post { user: user.clone(), event, id, ttl_seconds, priority })
+        let (ttl_ms, priority) = (0, Priority::default());
+        Ok(Post { user: user.clone(), event, id, ttl_ms, priority })
     }
 
     fn refused(

@@ -159,6 +159,12 @@ pub fn watchlist_events(online: &[UserId], offline: &[UserId]) -> String {
     event("pusher_internal:watchlist_events", None, &data)
 }
 
+/// A notification that is of no channel.
+#[must_use]
+pub fn notification(text: &str) -> String {
+    event("notification", None, &quoted(text))
+}
+
 /// The messages that a subscriber gets for a delivery, in order.
 #[must_use]
 pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Vec<String> {
@@ -184,7 +190,10 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Vec<String> {
             let data = format!(r#"{{"subscription_count":{count}}}"#);
             internal("pusher_internal:subscription_count", data)
         }
-        Delivery::Online(_) | Delivery::Terminate | Delivery::Resumed(_) => Vec::new(),
+        Delivery::Online(_)
+        | Delivery::Terminate
+        | Delivery::Notified(_)
+        | Delivery::Resumed(_) => Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::channel::{Reply, Role};
 use crate::client_event::{self, ClientEvents};
 use crate::door::{Action, Counted, Input, Request, Signal};
 use crate::intake::Intake;
-use crate::name::{ChannelName, SocketId};
+use crate::name::{ChannelName, SocketId, UserId};
 use crate::refusal::Refusal;
 use crate::time::{Moment, Now};
 
@@ -110,9 +110,15 @@ impl Session {
             Input::Answered { channel, request, reply } => {
                 self.answered((&channel, &request), &reply, now, actions);
             }
-            Input::Verified(_) | Input::Authorized { .. } => {}
+            Input::Moot { .. } | Input::Verified(_) | Input::Authorized { .. } => {}
             Input::Timer => self.timer(now, actions),
         }
+    }
+
+    /// Who the client is, once it has signed in.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        self.user.as_ref().map(|user| &user.id)
     }
 
     /// When [`Input::Timer`] is to be applied next.
@@ -325,6 +331,7 @@ impl Session {
                     resumption.signal(signal, now, actions);
                 }
             }
+            Signal::Notified(text) => actions.push(Action::Send(frame::notification(&text))),
             Signal::Welcomed { .. } => {}
         }
     }

@@ -43,10 +43,15 @@ fn who_has_been_welcomed_is_in_whatever_became_of_the_answer() {
         let joined = Joined::new(socket, role);
         let mut local: Local<()> = Local::default();
         local.join(joined.clone());
-        assert!(local.refuse(&joined) && local.is_unused(), "{joined:?}");
+        assert_eq!(local.refuse(&joined), Standing::Out, "{joined:?}");
+        assert!(local.is_unused(), "{joined:?}");
         local.join(joined.clone());
         local.welcome(&joined, &Welcome::default(), ());
-        assert!(!local.refuse(&joined) && local.has(socket), "{joined:?}");
+        assert_eq!(local.refuse(&joined), Standing::Welcomed, "{joined:?}");
+        // It asks again, and nobody answers.
+        local.join(joined.clone());
+        assert_eq!(local.refuse(&joined), Standing::Before, "{joined:?}");
+        assert!(local.has(socket), "{joined:?}");
     }
 }
 

@@ -22,6 +22,12 @@ pub fn gap(channel: &ChannelName) -> String {
     event("gap", &format!(r#"{{"channel":{}}}"#, quoted(channel.as_str())))
 }
 
+/// A notification that is of no channel.
+#[must_use]
+pub fn notification(text: &str) -> String {
+    event("notification", text)
+}
+
 /// A subscription that cannot be; the stream goes on with the others.
 #[must_use]
 pub fn refused(channel: &ChannelName, why: &str) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::app::App;
 use crate::channel::Role;
 use crate::door::{Action, Input, Request, Signal};
-use crate::name::ChannelName;
+use crate::name::{ChannelName, UserId};
 use crate::position::Position;
 use crate::pusher::code::CloseCode;
 use crate::refusal::Refusal;
@@ -60,9 +60,18 @@ impl Session {
                 let close = CloseCode::Unauthorized.because("You got disconnected by the app.");
                 actions.push(Action::Close(close));
             }
+            Input::Signal(Signal::Notified(text)) => {
+                actions.push(Action::Send(frame::notification(&text)));
+            }
             // It asks for nothing else, and what a client sends into a stream means nothing.
             _ => {}
         }
+    }
+
+    /// Who the client is, if its token said so.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        self.visitor.user()
     }
 
     /// When [`Input::Timer`] is to be applied next.

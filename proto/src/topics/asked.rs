@@ -76,19 +76,19 @@ impl Message {
         }
     }
 
-    /// What is to be published. A `ttl` is in milliseconds, and counts in whole seconds.
+    /// What is to be published.
     pub(super) fn post(&self, visitor: &Visitor, app: &App) -> Result<Post, Refusal> {
         let user = visitor.user().ok_or(Refusal::Unauthorized(code::PERMISSION_DENIED))?.clone();
         let payload = self.payload.as_deref().ok_or(Refusal::Rule("a `payload` is missing"))?.get();
         app.check_event_data(payload.len())?;
         Post::check_id(self.message_id.as_deref())?;
         let event = Event { name: app.event_name(EVENT)?, data: Data::Text(payload.into()) };
-        let seconds = self.ttl.unwrap_or(0).div_ceil(1000);
         Ok(Post {
             user,
             event,
             id: self.message_id.clone(),
-            ttl_seconds: u32::try_from(seconds).unwrap_or(u32::MAX),
+            // What is wanted for longer than 49 days is wanted for longer than any history.
+            ttl_ms: u32::try_from(self.ttl.unwrap_or(0)).unwrap_or(u32::MAX),
             priority: self.priority()?,
         })
     }

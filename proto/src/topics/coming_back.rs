@@ -98,5 +98,8 @@ impl Socket {
             voice.now.unix_ms
         );
         voice.emit("connected", &data);
+        if voice.seat.is_none() {
+            voice.act(crate::door::Action::Name(id.to_owned()));
+        }
     }
 }

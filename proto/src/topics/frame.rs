@@ -3,7 +3,7 @@
 //! the packet's beginning, which says the namespace.
 
 use crate::channel::{Delivery, Recovery, Role};
-use crate::event::Publication;
+use crate::event::{Data, Draft, Origin, Publication};
 use crate::json::{push_string, quoted};
 use crate::name::ChannelName;
 use crate::plain::frame::{member, push_data, push_from};
@@ -25,7 +25,13 @@ pub fn gap(channel: &ChannelName) -> String {
 pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Option<String> {
     let topic = || quoted(channel.as_str());
     match delivery {
-        Delivery::Published(publication) => Some(published(channel, publication)),
+        Delivery::Published(publication) => match &publication.draft {
+            Draft { origin: Origin::Notice, event: notice, .. } => {
+                let (Data::Text(text) | Data::Json(text)) = &notice.data;
+                Some(event("notification", text))
+            }
+            _ => Some(published(channel, publication)),
+        },
         Delivery::Welcome { joined, welcome } => match (&joined.role, &welcome.recovery) {
             // From here on it has a place to go on from, which speaks of this channel too.
             (Role::Subscriber(_), None | Some(Recovery::Whole(_))) => {
@@ -48,6 +54,7 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Option<String> {
         Delivery::SubscriptionCount(_)
         | Delivery::Online(_)
         | Delivery::Terminate
+        | Delivery::Notified(_)
         | Delivery::Resumed(_) => None,
     }
 }

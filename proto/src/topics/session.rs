@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::authorization::Shown;
 use crate::door::{self, Close, Counted, Request, Seat, Signal};
 use crate::intake::Intake;
-use crate::name::SocketId;
+use crate::name::{SocketId, UserId};
 use crate::refusal::Refusal;
 use crate::socketio::{Action, Input, Sockets, Terms};
 use crate::time::{Moment, Now};
@@ -78,6 +78,13 @@ impl Machine {
         }
     }
 
+    fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::Topics(socket) => socket.visitor.user(),
+            Self::Echo(_) => None,
+        }
+    }
+
     fn connect(&mut self, auth: &str, voice: &mut Voice<'_>) {
         match self {
             Self::Topics(socket) => socket.connect(auth, voice),
@@ -122,6 +129,12 @@ impl Session {
         }
     }
 
+    /// Who the client is in the main namespace or, if it is in none, in any other, once it was let in.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        self.members.iter().find_map(|member| member.machine.user())
+    }
+
     /// When [`door::Input::Timer`] is to be applied next.
     #[must_use]
     pub fn deadline(&self) -> Moment {
@@ -150,6 +163,7 @@ impl Session {
             | door::Input::Authorized { .. }
             | door::Input::Answered { .. }
             | door::Input::Refused { .. }
+            | door::Input::Moot { .. }
             | door::Input::Signal(_) => {
                 let is_it = |member: &&Member| member.seat.as_ref().map(|it| it.socket) == to;
                 // One that has gone is told nothing.
@@ -304,3 +318,6 @@ impl Session {
 pub(super) const fn normal() -> Close {
     Close { code: 1000, reason: std::borrow::Cow::Borrowed("") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::authorization::Shown;
 use crate::channel::{Reply, Role};
 use crate::cursor::Cursor;
-use crate::door::{Action, Input, Proof, Request, Signal};
+use crate::door::{Action, Counted, Input, Proof, Request, Signal};
 use crate::name::ChannelName;
 use crate::plain::code;
 use crate::refusal::Refusal;
@@ -87,6 +87,9 @@ impl Socket {
             Input::Refused { channel, request, refusal } => {
                 self.answered((&channel, &request), Err(&refusal), voice);
             }
+            Input::Moot { channel, request, refusal } => {
+                self.settle((&channel, &request), Err(&refusal), voice);
+            }
             Input::Signal(signal) => self.signal(signal, voice),
             // The connection deals with these, and asks the app about no subscription.
             Input::Opened
@@ -136,6 +139,7 @@ impl Socket {
             Err(refusal) => return answer(&Asked::new(name, None, ack), Err(&refusal), voice),
         };
         if name == "heartbeat" {
+            voice.act(Action::Count(Counted::Heartbeat));
             let data = format!(r#"{{"timestamp":{}}}"#, message.timestamp());
             return voice.emit("heartbeat_ack", &data);
         }
@@ -201,6 +205,16 @@ impl Socket {
             }
             _ => {}
         }
+        self.settle((channel, request), outcome, voice);
+    }
+
+    /// Answers the client that waits for this, if it does.
+    fn settle(
+        &mut self,
+        (channel, request): (&ChannelName, &Request),
+        outcome: Result<&Reply, &Refusal>,
+        voice: &mut Voice<'_>,
+    ) {
         let name = match request {
             Request::Join { .. } => "subscribe",
             Request::Unsubscribe => "unsubscribe",
@@ -235,6 +249,7 @@ impl Socket {
                 }
             }
             Signal::Terminated => voice.disconnect(),
+            Signal::Notified(text) => voice.emit("notification", &text),
             // The connection deals with its end, and nothing else is told to such a socket.
             _ => {}
         }

@@ -334,7 +334,7 @@ impl World {
         let event = Published { name, data: Data::Text(text.into()) };
         let (origin, priority) = (Origin::Api { except: None }, Priority::Normal);
         let is_repeatable = retry.is_some();
-        let draft = Draft { id: 0, event, origin, ttl_seconds: 0, priority, retry };
+        let draft = Draft { id: 0, event, origin, ttl_ms: 0, priority, retry };
         let preferred = self.draw.place(self.places.len());
         let Some(node) = self.route(preferred) else {
             return self.published(publisher, attempt, None);

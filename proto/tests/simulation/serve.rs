@@ -689,7 +689,8 @@ impl World {
             Delivery::Welcome { .. }
             | Delivery::SubscriptionCount(_)
             | Delivery::Online(_)
-            | Delivery::Terminate => {}
+            | Delivery::Terminate
+            | Delivery::Notified(_) => {}
         }
     }
 

@@ -9,12 +9,14 @@ use proto::door::{Close, Signal};
 use proto::proof::{Due, Proof};
 use proto::websocket::numbered_ping_frame;
 use proto::wire::Wire;
-use proto::{ChannelKey, ChannelName, Position, SocketId};
+use proto::{AppId, ChannelKey, ChannelName, Position, SocketId};
 
-use crate::outbox::{Full, Outbox};
+use crate::outbox::{Frame, Full, Outbox};
+use crate::relay::Attached;
 
 #[derive(Debug)]
 pub(super) struct Connection {
+    pub(super) app: AppId,
     pub(super) outbox: Arc<Outbox>,
     pub(super) wire: Wire,
     pub(super) channels: HashSet<ChannelKey>,
@@ -29,16 +31,18 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
-        outbox: Arc<Outbox>,
-        wire: Wire,
-        is_resumable: bool,
-        further: Option<(SocketId, Arc<str>)>,
-    ) -> Self {
+    pub(super) fn new(attached: Attached, outbox: Arc<Outbox>) -> Self {
+        let Attached { app, socket, wire, is_resumable, namespace } = attached;
         let cursor = (is_resumable || wire.has_place()).then(Box::default);
         let proof = is_resumable.then(Proof::default);
+        let further = namespace.map(|namespace| (socket, namespace));
         let (channels, is_closing) = (HashSet::new(), false);
-        Self { outbox, wire, channels, is_closing, cursor, proof, further }
+        Self { app, outbox, wire, channels, is_closing, cursor, proof, further }
+    }
+
+    /// Whether a client of Socket.IO has been let in; at other doors it has.
+    pub(super) fn is_let_in(&self) -> bool {
+        self.wire != Wire::SocketIo || self.further.is_some() || self.outbox.name().is_some()
     }
 
     /// Whether what was encoded for all is completed for it, or its place is followed.
@@ -126,8 +130,14 @@ impl Connection {
     }
 
     /// Gives it a frame, which leaves with the next flush.
-    pub(super) fn give(&self, frame: Bytes, unflushed: &mut Vec<Arc<Outbox>>) -> Result<(), Full> {
-        if self.outbox.push(self.placed(frame))? {
+    pub(super) fn give(
+        &self,
+        frame: impl Into<Frame>,
+        unflushed: &mut Vec<Arc<Outbox>>,
+    ) -> Result<(), Full> {
+        let mut frame = frame.into();
+        frame.bytes = self.placed(frame.bytes);
+        if self.outbox.push(frame)?.is_first {
             unflushed.push(Arc::clone(&self.outbox));
         }
         Ok(())

@@ -3,13 +3,17 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use proto::channel::{Delivery, Member, Role};
 use proto::cluster::slot::Slot;
 use proto::door::Signal;
 use proto::relay::Changes;
-use proto::{ChannelKey, Offset, SocketId};
+use proto::wire::Wire;
+use proto::{AppId, ChannelKey, Offset, SocketId};
 
-use crate::outbox::Full;
+use crate::clock::Clock;
+use crate::outbox::{Frame, Full, Pushed};
 
 use super::frames::Frames;
 use super::{Connection, Shard, Sink};
@@ -29,7 +33,7 @@ impl Shard {
         let Some(local) = self.channels[Slot::of(key).index()].get(key) else {
             return (0, 0);
         };
-        let frames = Frames::new(&key.channel, delivery);
+        let frames = Frames::new(&key.channel, delivery, *self.metrics.clock());
         let (mut sent, mut bytes) = (0, 0);
         // What is no publication is for everybody.
         let place = match delivery {
@@ -45,18 +49,18 @@ impl Shard {
                 continue;
             };
             sent += 1;
-            bytes += frame.len();
-            let given = if self.is_gathering {
-                outbox.push(frame).map(|is_first| {
+            bytes += frame.bytes.len();
+            let given = if self.is_gathering { outbox.push(frame) } else { outbox.send(frame) };
+            match given {
+                Ok(Pushed { is_first, shed }) => {
                     if is_first {
                         self.unflushed.push(Arc::clone(outbox));
                     }
-                })
-            } else {
-                outbox.send(frame)
-            };
-            if given == Err(Full::Lagging) {
-                self.metrics.lagging(&key.app);
+                    self.metrics.shed(&key.app, shed);
+                }
+                Err(Full::Shed) => self.metrics.shed(&key.app, 1),
+                Err(Full::Lagging) => self.metrics.lagging(&key.app),
+                Err(Full::Closed) => {}
             }
             if let Some(connection) = connection {
                 connection.delivered(&mut self.unflushed);
@@ -101,9 +105,63 @@ impl Shard {
         }
     }
 
+    /// Tells those who are signed in as the user of a channel, and have not subscribed to it.
+    pub(super) fn notify_user(&self, key: &ChannelKey, text: &Arc<str>) {
+        let Some(local) = self.channels[Slot::of(key).index()].get(key) else {
+            return;
+        };
+        let besides =
+            local.in_role(&Role::SignedIn).into_iter().filter(|s| !local.is_subscriber(*s));
+        for connection in besides.filter_map(|socket| self.connections.get(&socket)) {
+            connection.signal(Signal::Notified(Arc::clone(text)));
+        }
+    }
+
+    /// Tells all connections of an app, and returns how many they are. Who polls is not told: most of
+    /// the time it is not here. A client of Socket.IO has no name until it was let in.
+    pub(super) fn notify(&self, app: &AppId, text: &Arc<str>) -> u64 {
+        let is_told = |connection: &&Connection| {
+            connection.app == *app
+                && match connection.wire {
+                    // Laravel Echo has no word for it.
+                    Wire::Poll | Wire::Echo => false,
+                    Wire::Pusher | Wire::Plain | Wire::Sse | Wire::SocketIo => {
+                        connection.is_let_in()
+                    }
+                }
+        };
+        let mut told = 0;
+        for connection in self.connections.values().filter(is_told) {
+            connection.signal(Signal::Notified(Arc::clone(text)));
+            told += 1;
+        }
+        told
+    }
+
+    /// Ends a connection by an id that its client knows. False if it is not here. A poll has none.
+    pub(super) fn terminate_one(&self, app: &AppId, id: &str) -> bool {
+        let by_socket = SocketId::parse(id).ok().and_then(|socket| self.connections.get(&socket));
+        let by_name = || self.connections.values().find(|known| known.outbox.name() == Some(id));
+        let found = by_socket.or_else(by_name);
+        let Some(connection) = found.filter(|it| it.app == *app && it.wire != Wire::Poll) else {
+            return false;
+        };
+        connection.signal(Signal::Terminated);
+        true
+    }
+
     fn in_role(&self, key: &ChannelKey, role: &Role) -> Vec<&Connection> {
         let local = self.channels[Slot::of(key).index()].get(key);
         let sockets = local.map(|local| local.in_role(role)).unwrap_or_default();
         sockets.iter().filter_map(|socket| self.connections.get(socket)).collect()
     }
+}
+
+/// What was encoded, with what its publisher said of it.
+pub(super) fn framed(bytes: Bytes, delivery: &Delivery, clock: &Clock) -> Frame {
+    let Delivery::Published(publication) = delivery else {
+        return bytes.into();
+    };
+    let expires = publication.expires().map(|expires| clock.instant(expires));
+    Frame { bytes, priority: publication.draft.priority, expires }
 }

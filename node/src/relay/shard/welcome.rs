@@ -6,7 +6,9 @@ use proto::ChannelKey;
 use proto::channel::{Command, Delivery, Joined, Recovery, Role, Welcome};
 use proto::door::Signal;
 
+use super::fanout::framed;
 use super::{Shard, Sink};
+use crate::outbox::Full;
 
 impl Shard {
     pub(super) fn welcome(
@@ -75,10 +77,12 @@ impl Shard {
                 connection.came_to(&key.channel, publication.position);
             }
             // An outbox that is full is closed by itself.
-            if let Some(frame) = connection.wire.encode(&key.channel, &delivery)
-                && connection.give(frame, &mut self.unflushed).is_err()
-            {
-                return;
+            if let Some(bytes) = connection.wire.encode(&key.channel, &delivery) {
+                let frame = framed(bytes, &delivery, self.metrics.clock());
+                match connection.give(frame, &mut self.unflushed) {
+                    Ok(()) | Err(Full::Shed) => {}
+                    Err(Full::Closed | Full::Lagging) => return,
+                }
             }
         }
         connection.came_to(&key.channel, welcome.position);

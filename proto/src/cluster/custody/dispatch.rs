@@ -74,8 +74,12 @@ impl<C, R, W> Custody<C, R, W> {
                 })
             }
             Ask::Lease(app, usage) => Dispatch::Ledger(app, usage),
-            // A list is of all slots: the node answers it.
-            Ask::List(_) => Dispatch::Answered(Answer::Unavailable),
+            // They are about all slots, or none: the node answers them.
+            Ask::List(_)
+            | Ask::Notify(..)
+            | Ask::Spend(..)
+            | Ask::Terminate(..)
+            | Ask::Transports(_) => Dispatch::Answered(Answer::Unavailable),
         }
     }
 

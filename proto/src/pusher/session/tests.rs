@@ -79,6 +79,7 @@ fn shown(action: &Action) -> String {
         Action::Close(Close { code, reason }) => format!("(close {code} {reason})"),
         Action::Verify(_)
         | Action::Mark
+        | Action::Name(_)
         | Action::Open { .. }
         | Action::For { .. }
         | Action::Leave(_)

@@ -35,6 +35,7 @@ pub fn deliver(channel: &ChannelName, delivery: &Delivery) -> Option<String> {
         Delivery::SubscriptionCount(_)
         | Delivery::Online(_)
         | Delivery::Terminate
+        | Delivery::Notified(_)
         | Delivery::Resumed(_) => None,
     }
 }
