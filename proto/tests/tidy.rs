@@ -56,7 +56,7 @@ const PUBLISH: &[&str] = &[
     "node/src/router.rs",
     "node/src/channel.rs",
     "proto/src/channel.rs",
-    "node/src/relay/index.rs",
+    "node/src/relay.rs",
 ];
 
 struct Source {
