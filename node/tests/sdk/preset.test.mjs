@@ -63,7 +63,7 @@ test("handbell dev has it as well", async (t) => {
   const url = `http://127.0.0.1:${port}`;
   await eventually(() => fetch(`${url}/ready`).then(({ ok }) => ok, () => false));
   const jwt = token("ann", { permissions: ["*"] }, "app-secret");
-  const ws = plain(t, { port }, jwt);
+  const ws = plain(t, { port, url }, jwt);
   await ws.subscribe("public:chat");
   ws.say({ type: "subscribe", channel: "chat" });
   assert.equal((await ws.inbox.take("error")).error, "channel_not_found");

@@ -53,6 +53,8 @@ pub struct Session {
     seats: u64,
     /// When a client that was told to go has to have gone.
     gone_by: Option<Moment>,
+    /// Who the client was in a namespace that it has left.
+    former_user: Option<UserId>,
 }
 
 /// A socket, and what it is to the relay if it is not the connection itself.
@@ -126,13 +128,15 @@ impl Session {
             members: Vec::new(),
             seats: 0,
             gone_by: None,
+            former_user: None,
         }
     }
 
-    /// Who the client is in the main namespace or, if it is in none, in any other, once it was let in.
+    /// Who the client is, or was last, once it was let in.
     #[must_use]
     pub fn user(&self) -> Option<&UserId> {
-        self.members.iter().find_map(|member| member.machine.user())
+        let present = self.members.iter().find_map(|member| member.machine.user());
+        present.or(self.former_user.as_ref())
     }
 
     /// When [`door::Input::Timer`] is to be applied next.
@@ -288,6 +292,7 @@ impl Session {
         let index = self.members.iter().position(|member| member.namespace == *namespace);
         let Some(index) = index else { return };
         let Member { seat, machine, .. } = self.members.swap_remove(index);
+        self.former_user = machine.user().cloned().or(self.former_user.take());
         match (seat, machine) {
             (Some(seat), _) => actions.push(door::Action::Leave(seat.socket)),
             (None, Machine::Topics(mut socket)) => {
