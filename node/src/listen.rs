@@ -151,7 +151,7 @@ async fn serve_http(stream: Stream, peer: Peer, routes: Router, mut stop: watch:
     };
     let outcome = match next {
         Next::Over(outcome) => outcome,
-        Next::Taken(begin) => return become_another(connection, begin).await,
+        Next::Taken(begin) => return become_another(connection, begin),
         Next::Stop => {
             Pin::new(&mut connection).graceful_shutdown();
             connection.await
@@ -169,16 +169,15 @@ enum Next {
     Stop,
 }
 
-/// Gives a connection to the handler that wants it.
-async fn become_another<S>(
-    connection: UpgradeableConnection<TokioIo<Stream>, S>,
-    begin: Option<Begin>,
-) where
+/// Gives a connection to the handler that wants it. It goes on in a task of its own: this one is made
+/// for HTTP, with buffers that would stay as long as it does.
+fn become_another<S>(connection: UpgradeableConnection<TokioIo<Stream>, S>, begin: Option<Begin>)
+where
     S: HttpService<Incoming, ResBody = Body>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     if let (Some(begin), Some(parts)) = (begin, connection.into_parts()) {
-        begin(parts.io.into_inner()).await;
+        tokio::spawn(begin(parts.io.into_inner()));
     }
 }
 
