@@ -99,7 +99,9 @@ fn open(
     let (clock, timing, limits) = (terms.clock, terms.timing, limits(terms));
     tokio::spawn(async move {
         if let Some((stream, outbox)) = upgraded(upgrade, Wire::SocketIo, &limits).await {
-            start(Link::websocket((clock, timing), &random::hex(32), stream, outbox)).await;
+            let link = Link::websocket((clock, timing), &random::hex(32), stream, outbox);
+            // In a task of its own: this one is as large as the upgrade needed it.
+            tokio::spawn(start(link));
         }
     });
     Ok(response)

@@ -145,7 +145,8 @@ async fn open(
         server.quotas.release(&entry.app.id, Demand::Connection);
         return;
     };
-    begin(server, entry, (Reader::of(stream), outbox), resumption).await;
+    // In a task of its own: this one is as large as the upgrade needed it.
+    tokio::spawn(begin(server, entry, (Reader::of(stream), outbox), resumption));
 }
 
 async fn turn_away(server: Arc<Server>, close: Close, upgrade: OnUpgrade) {

@@ -48,6 +48,7 @@ async fn open(server: Arc<Server>, entry: Arc<AppEntry>, visitor: Visitor, upgra
     };
     let socket = SocketId::from_random(random::bits());
     let door = Door::Plain(Session::new(visitor, server.timing, server.clock.now()));
-    session::run(server, Connection { socket, entry, door, reader: Reader::of(stream), outbox })
-        .await;
+    let reader = Reader::of(stream);
+    // In a task of its own: this one is as large as the upgrade needed it.
+    tokio::spawn(session::run(server, Connection { socket, entry, door, reader, outbox }));
 }

@@ -56,5 +56,5 @@ async fn converse(server: Arc<Server>, entry: Arc<AppEntry>, shown: Shown, mut l
         outbox: Arc::clone(link.outbox()),
         reader: Reader::Link(Box::new(link)),
     };
-    session::run(server, connection).await;
+    tokio::spawn(session::run(server, connection));
 }
