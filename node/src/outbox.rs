@@ -208,6 +208,10 @@ impl Outbox {
     pub fn poll_signal(&self, context: &mut Context<'_>) -> Poll<io::Result<News>> {
         let mut state = self.lock();
         if let Some(news) = state.signals.pop_front() {
+            if state.signals.is_empty() {
+                // An idle connection keeps no buffer.
+                state.signals = VecDeque::new();
+            }
             return Poll::Ready(Ok(news));
         }
         state.remember_waker(context);

@@ -155,6 +155,10 @@ impl Link {
     pub async fn next(&mut self) -> Result<Message, Ended> {
         loop {
             if let Some(message) = self.inbox.pop_front() {
+                if self.inbox.is_empty() {
+                    // An idle session keeps no buffer.
+                    self.inbox = VecDeque::new();
+                }
                 return Ok(message);
             }
             if let Some(ended) = self.ended {

@@ -38,8 +38,8 @@ impl Asked {
     }
 }
 
-/// Requests without an answer: few and short-lived, and none on most connections, which a list costs
-/// nothing.
+/// Requests without an answer: few and short-lived, and none on most connections, which keep no buffer
+/// for them.
 #[derive(Default)]
 pub(super) struct Requests {
     running: Vec<(Asked, Running)>,
@@ -73,6 +73,9 @@ impl Requests {
         for index in 0..self.running.len() {
             if let Poll::Ready(outcome) = self.running[index].1.as_mut().poll(context) {
                 let (asked, _) = self.running.swap_remove(index);
+                if self.running.is_empty() {
+                    self.running = Vec::new();
+                }
                 return Poll::Ready((asked, outcome));
             }
         }

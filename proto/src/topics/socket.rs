@@ -235,7 +235,12 @@ impl Socket {
     fn take_asked(&mut self, channel: &ChannelName, name: &str) -> Option<Asked> {
         let is_it = |asked: &Asked| asked.channel.as_ref() == Some(channel) && asked.name == name;
         let index = self.asked.iter().position(is_it)?;
-        self.asked.remove(index)
+        let asked = self.asked.remove(index);
+        if self.asked.is_empty() {
+            // An idle socket keeps no buffer.
+            self.asked = VecDeque::new();
+        }
+        asked
     }
 
     fn signal(&mut self, signal: Signal, voice: &mut Voice<'_>) {
