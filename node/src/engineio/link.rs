@@ -84,8 +84,7 @@ impl Link {
     ) -> Result<(Self, String), Refusal> {
         let limits = limits(terms);
         let max = usize::try_from(limits.connections).unwrap_or(usize::MAX);
-        let place = sessions.begin(&terms.app.id, max);
-        let place = place.ok_or(Refusal::Forbidden)?;
+        let place = sessions.begin(&terms.app.id, max).ok_or(Refusal::Forbidden)?;
         let engine = Engine::polling(terms.timing, terms.clock.now());
         let greeting = engine.greeting(&place.id);
         let outbox = Arc::new(Outbox::new(Writer::Held, Wire::SocketIo, &limits));
@@ -139,7 +138,6 @@ impl Link {
 
     /// Sends a binary message. An outbox that is full ends the session by itself.
     pub fn send_binary(&self, bytes: &[u8]) {
-        // As above.
         let _ = self.outbox.send(binary_frame(bytes));
     }
 
