@@ -151,7 +151,7 @@ impl Deliveries {
             for group in groups {
                 let is_in = |connection: &Connection| !terms.is_cut || node(connection) == group;
                 let group = subscriptions.iter().filter(|((connection, _), _)| is_in(connection));
-                judge_pairs(channel, group.map(|(_, subscription)| subscription), verdict);
+                judge_pairs(channel, group.map(|((who, _), had)| (*who, had)), verdict);
             }
         }
         self.forget();
@@ -226,20 +226,22 @@ fn judge_holes(
 /// What two connections both got, they got in the same order.
 fn judge_pairs<'a>(
     channel: Channel,
-    subscriptions: impl Iterator<Item = &'a Subscription>,
+    subscriptions: impl Iterator<Item = (Connection, &'a Subscription)>,
     verdict: &mut Verdict,
 ) {
-    let orders: BTreeSet<Vec<Mark>> =
-        subscriptions.map(|s| s.got.iter().map(|(mark, _)| *mark).collect()).collect();
-    let orders: Vec<Vec<Mark>> = orders.into_iter().collect();
-    for (first, order) in orders.iter().enumerate() {
+    let order = |s: &Subscription| s.got.iter().map(|(mark, _)| *mark).collect();
+    let orders: BTreeMap<Vec<Mark>, (Connection, &Subscription)> =
+        subscriptions.map(|(connection, s)| (order(s), (connection, s))).collect();
+    let orders: Vec<_> = orders.into_iter().collect();
+    for (first, (order, one)) in orders.iter().enumerate() {
         let places: HashMap<Mark, usize> = order.iter().copied().zip(0..).collect();
-        for other in &orders[first + 1..] {
+        for (other_order, other) in &orders[first + 1..] {
             let mut last: Option<(usize, Mark)> = None;
-            for (place, mark) in other.iter().filter_map(|m| Some((*places.get(m)?, *m))) {
+            for (place, mark) in other_order.iter().filter_map(|m| Some((*places.get(m)?, *m))) {
                 if let Some((_, before)) = last.filter(|(before, _)| *before > place) {
                     verdict.add(Fault::Reordered, 1, || {
-                        format!("channel {channel}: {before:?} and {mark:?} came in both orders")
+                        let [one, other] = [one, other].map(|who| when(*who, [before, mark]));
+                        format!("channel {channel}: {before:?} and {mark:?}: {one}, {other}")
                     });
                 } else {
                     last = Some((place, mark));
@@ -247,4 +249,11 @@ fn judge_pairs<'a>(
             }
         }
     }
+}
+
+/// When a connection got these, and from when to when it was subscribed.
+fn when((connection, subscription): (Connection, &Subscription), marks: [Mark; 2]) -> String {
+    let Subscription { since, until, got, .. } = subscription;
+    let at = marks.map(|mark| got.iter().find(|(got, _)| *got == mark).map(|(_, at)| *at));
+    format!("{connection:#x} at {at:.3?} (subscribed {since:.3?} to {until:.3?})")
 }
