@@ -13,6 +13,10 @@ pub(super) fn dev(clients: SocketAddr, admin: SocketAddr, app: &AppSection) -> S
         "Handbell {version} is ringing on http://{clients} (metrics: http://{admin}/metrics)\n\
          These credentials are public: they are for this machine only. Stop with Ctrl-C.\n\n\
          {settings}\n\
+         At other doors, without and with a token (handbell token --sub 7 --role user):\n\n\
+         \x20 new EventSource(\"http://{clients}/sse/my-channel\")\n\
+         \x20 io(\"http://{clients}\", {{ auth: {{ token }} }})  // socket.io-client\n\
+         \x20 new WebSocket(\"ws://{clients}/ws?token=\" + token)\n\n\
          See it work, in two terminals:\n\n\
          \x20 handbell subscribe my-channel\n\
          \x20 handbell publish my-channel my-event '{{\"hello\":\"world\"}}'\n",
