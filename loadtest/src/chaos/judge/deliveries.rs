@@ -105,7 +105,9 @@ impl Deliveries {
         if subscription.seen.insert(mark) {
             subscription.got.push((mark, at));
         } else {
-            verdict.add(Fault::Duplicated, 1, what);
+            verdict.add(Fault::Duplicated, 1, || {
+                format!("{} after {}", what(), when((connection, subscription), [mark]))
+            });
         }
     }
 
@@ -252,7 +254,10 @@ fn judge_pairs<'a>(
 }
 
 /// When a connection got these, and from when to when it was subscribed.
-fn when((connection, subscription): (Connection, &Subscription), marks: [Mark; 2]) -> String {
+fn when<const N: usize>(
+    (connection, subscription): (Connection, &Subscription),
+    marks: [Mark; N],
+) -> String {
     let Subscription { since, until, got, .. } = subscription;
     let at = marks.map(|mark| got.iter().find(|(got, _)| *got == mark).map(|(_, at)| *at));
     format!("{connection:#x} at {at:.3?} (subscribed {since:.3?} to {until:.3?})")
