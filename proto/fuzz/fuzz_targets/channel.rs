@@ -8,6 +8,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use proto::channel::{Command, Delivery, Effect, History, Joined, Member, Role, Settings};
+use proto::http::webhook::{Edge, Happening};
 use proto::name::NodeId;
 use proto::{Channel, ChannelName, Epoch, Moment, Now, RelayId, SocketId, UserId};
 
@@ -86,6 +87,7 @@ fuzz_target!(|steps: Vec<Step>| {
     let mut channel = Channel::new(name, Epoch::default(), settings);
     let mut truth = Truth::default();
     let mut announced: BTreeSet<String> = BTreeSet::new();
+    let mut is_occupied = false;
     let mut now = Now { moment: Moment::from_micros(1), unix_ms: 0 };
     for step in steps {
         let mut effects = Vec::new();
@@ -128,9 +130,23 @@ fuzz_target!(|steps: Vec<Step>| {
         let users = truth.users();
         assert_eq!(channel.subscriber_count(), truth.here.len());
         assert_eq!(channel.member_count(), users.len());
+        // Occupied and vacated alternate, and it is occupied while a user's place is kept.
         // Added and removed alternate for each user, as far as anyone is there to hear it.
         for effect in effects {
-            let Effect::Relay { delivery, .. } = effect else { continue };
+            let delivery = match effect {
+                Effect::Relay { delivery, .. } => delivery,
+                Effect::Webhook(Edge { happening: Happening::ChannelOccupied, .. }) => {
+                    assert!(!is_occupied, "it is told twice");
+                    is_occupied = true;
+                    continue;
+                }
+                Effect::Webhook(Edge { happening: Happening::ChannelVacated, .. }) => {
+                    assert!(is_occupied && users.is_empty(), "{users:?} are here");
+                    is_occupied = false;
+                    continue;
+                }
+                _ => continue,
+            };
             match delivery {
                 Delivery::MemberRemoved { user, .. } => {
                     announced.remove(user.as_str());
@@ -149,6 +165,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 _ => {}
             }
         }
+        assert!(is_occupied || users.is_empty(), "nobody was told of {users:?}");
         if !truth.here.is_empty() {
             assert_eq!(announced, users);
         }

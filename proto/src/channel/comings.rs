@@ -161,12 +161,27 @@ impl Channel {
         self.remove_members(user, now, effects);
         if self.roster.subscribers().is_empty() {
             self.memory.vacated(now);
-            self.edges.vacated(now);
         }
+        self.check_vacated(now);
         self.count_changed(now, effects);
     }
 
-    pub(super) fn remove_members(
+    /// The users whose grace is over are gone.
+    pub(super) fn end_graces(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let gone = self.roster.tick(now);
+        if !gone.is_empty() {
+            self.remove_members(gone, now, effects);
+            self.check_vacated(now);
+        }
+    }
+
+    fn check_vacated(&mut self, now: Moment) {
+        if self.roster.is_vacant() {
+            self.edges.vacated(now);
+        }
+    }
+
+    fn remove_members(
         &mut self,
         users: impl IntoIterator<Item = UserId>,
         now: Moment,

@@ -245,6 +245,12 @@ impl Roster {
         &self.subscribers
     }
 
+    /// Whether nobody is here, and nobody's place is kept either.
+    #[must_use]
+    pub(super) fn is_vacant(&self) -> bool {
+        self.subscribers.is_empty() && self.members.is_empty()
+    }
+
     /// Distinct members.
     #[must_use]
     pub(super) fn member_count(&self) -> usize {

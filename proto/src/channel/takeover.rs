@@ -117,7 +117,7 @@ impl Channel {
         let told: BTreeSet<UserId> = told.into_iter().collect();
         let gone = told.iter().filter(|user| !self.roster.has_member(user)).cloned();
         happenings.extend(gone.map(|user_id| Happening::MemberRemoved { user_id }));
-        if !self.roster.subscribers().is_empty() {
+        if !self.roster.is_vacant() {
             if !(is_occupied && self.edges.told().1) {
                 happenings.push(Happening::ChannelOccupied);
             }
