@@ -174,7 +174,10 @@ impl Channel {
             self.resume(relay, last, is_on_path && !is_split, effects);
         }
         for (relay, joined) in joining {
-            self.enter(relay, joined, now, effects);
+            // It asks again, and is refused then.
+            if !self.is_held_by_another(&relay, &joined) {
+                self.enter(relay, joined, now, effects);
+            }
         }
         self.count_changed(now.moment, effects);
     }
