@@ -24,6 +24,7 @@ use crate::plain::code;
 use crate::refusal::Refusal;
 use crate::socketio;
 
+use super::asked::argument;
 use super::session::normal;
 use super::voice::Voice;
 
@@ -104,13 +105,7 @@ impl Echo {
         admitted: Result<(), Refusal>,
         voice: &mut Voice<'_>,
     ) {
-        let arguments: Vec<&RawValue> = serde_json::from_str(arguments).unwrap_or_default();
-        let first = arguments.first().map_or("null", |first| first.get());
-        let message = admitted.and_then(|()| {
-            serde_json::from_str::<Message<'_>>(first)
-                .map_err(|error| Refusal::Malformed(format!("the message cannot be read: {error}")))
-        });
-        let message = match message {
+        let message = match admitted.and_then(|()| argument::<Message<'_>>(arguments)) {
             Ok(message) => message,
             Err(refusal) => return error(&refusal, voice),
         };
@@ -140,11 +135,8 @@ impl Echo {
 
     fn subscribe(&mut self, message: &Message<'_>, voice: &mut Voice<'_>) -> Result<(), Refusal> {
         let channel = voice.app.channel(&message.channel)?;
-        let limit = voice.app.limits.channels_per_connection;
-        let is_known = self.channels.contains(&channel) || self.asking.contains_key(&channel);
-        if self.channels.len() + self.asking.len() >= limit && !is_known {
-            let what = "channels of a connection";
-            return Err(Refusal::TooMany { what, limit, setting: "channels_per_connection" });
+        if !self.channels.contains(&channel) && !self.asking.contains_key(&channel) {
+            voice.app.check_channels(self.channels.len() + self.asking.len() + 1)?;
         }
         match (channel.kind(), &voice.app.laravel_echo) {
             (kind, _) if kind.reserved => Err(Refusal::Unauthorized(code::PERMISSION_DENIED)),
