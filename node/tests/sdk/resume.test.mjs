@@ -46,10 +46,10 @@ function numbers(channel) {
   return heard;
 }
 
-/** A raw connection with an id, which proves what it has had only when it is told to. */
-async function wire(t, way, id) {
+/** A raw connection with an id, which proves what it has had only when it is told to, or always. */
+async function wire(t, way, id, { autoPong = false } = {}) {
   const url = `ws://127.0.0.1:${way.port}/r/${id}/app/${APP.key}?protocol=7`;
-  const socket = new WebSocket(url, { autoPong: false });
+  const socket = new WebSocket(url, { autoPong });
   t.after(() => socket.terminate());
   const wire = new Wire(socket, sdk);
   wire.marks = [];
@@ -189,6 +189,23 @@ test("a duplicated tab has a session of its own, and takes nothing from the firs
   await eventually(() => first.heard.includes(6), () => `${first.heard}`);
   assert.deepEqual([...new Set(first.heard)], upTo(6));
   assert.deepEqual(twin.heard, upTo(6, 4));
+});
+
+test("of two connections that come at the same time one goes on with the session", async (t) => {
+  const way = await road(t);
+  const [id, name] = [randomUUID(), fresh("race")];
+  const first = await wire(t, way, id);
+  await first.join(name);
+  await publish(name, [1]);
+  await eventually(() => said(first).length === 1);
+  await first.prove();
+  first.socket.terminate();
+  await publish(name, [2]);
+  const both = await Promise.all([1, 2].map(() => wire(t, way, id, { autoPong: true })));
+  for (const one of both) await one.join(name);
+  await publish(name, [3]);
+  for (const one of both) await eventually(() => said(one).includes(3));
+  assert.deepEqual(both.map(said).sort(), [[2, 3], [3]]);
 });
 
 test("a connection that is dead and does not know it is taken over from", async (t) => {
