@@ -12,8 +12,14 @@ use crate::authorization::Denied;
 
 type Answering = Pin<Box<dyn Future<Output = Result<Vec<u8>, Refusal>> + Send>>;
 
-/// Who asks, and about which channel.
-type About = (SocketId, ChannelName);
+/// What is asked.
+pub(super) struct About {
+    /// Who asks.
+    pub(super) socket: SocketId,
+    pub(super) channel: ChannelName,
+    /// Which of its questions it is.
+    pub(super) number: u64,
+}
 
 /// Questions without an answer: none on most connections.
 #[derive(Default)]
@@ -26,7 +32,7 @@ impl Questions {
 
     /// Asks whether a socket may subscribe to a channel.
     pub(super) fn ask(&mut self, entry: Arc<AppEntry>, about: About, headers: Vec<Header>) {
-        let (socket, channel) = about.clone();
+        let (socket, channel) = (about.socket, about.channel.clone());
         let answering = async move {
             let answer = entry.authorize_echo(socket, &channel, &headers).await;
             answer.map_err(|denied| match denied {
@@ -39,7 +45,7 @@ impl Questions {
 
     /// A further socket is gone: what it asked is of no interest.
     pub(super) fn forget(&mut self, socket: SocketId) {
-        self.0.retain(|((asking, _), _)| *asking != socket);
+        self.0.retain(|(about, _)| about.socket != socket);
     }
 
     /// Ready when any has its answer; it is taken out.
