@@ -28,6 +28,7 @@ mod log;
 mod questions;
 mod requests;
 mod seats;
+mod unanswered;
 
 pub use log::CLIENTS;
 
@@ -261,7 +262,7 @@ impl Task {
             }
             Action::Leave(socket) => {
                 self.requests.forget(socket);
-                self.questions.forget(socket);
+                self.questions.leave(socket);
                 self.seats.leave(&self.server.relay, socket);
             }
             Action::Name(name) => outbox.set_name(name),
