@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::http::HeaderValue;
 use proto::authorization::Header;
 use proto::{ChannelName, Refusal, SocketId};
 
@@ -20,6 +21,7 @@ impl Questions {
     pub(super) fn ask(&mut self, entry: Arc<AppEntry>, about: About, headers: Vec<Header>) {
         let (socket, channel) = about.clone();
         let answering = async move {
+            check(&headers)?;
             let answer = entry.authorize_echo(socket, &channel, &headers).await;
             answer.map_err(|denied| match denied {
                 Denied::Forbidden(_) => Refusal::Unauthorized("the application said no"),
@@ -32,5 +34,33 @@ impl Questions {
     /// A further socket is gone: what it asked is of no interest.
     pub(super) fn leave(&mut self, socket: SocketId) {
         self.forget(|(asking, _)| *asking == socket);
+    }
+}
+
+/// Checks the headers that a client has given in a message. Values that no request can carry are its own
+/// fault, not that of the application.
+fn check(headers: &[Header]) -> Result<(), Refusal> {
+    let cannot_be_sent = |(_, value): &&Header| HeaderValue::from_str(value.expose()).is_err();
+    match headers.iter().find(cannot_be_sent) {
+        Some((name, _)) => Err(Refusal::Malformed(format!(
+            "the value of the header `{name}` has control characters"
+        ))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::app::Secret;
+
+    use super::*;
+
+    #[test]
+    fn a_header_that_no_request_can_carry_is_the_fault_of_its_client() {
+        let checked = |value| check(&[("authorization".into(), Secret::new(value))]);
+        assert_eq!(checked("Bearer \u{fc}"), Ok(()));
+        for value in ["Bearer a\nb: c", "\u{0}"] {
+            assert!(matches!(checked(value), Err(Refusal::Malformed(_))), "{value}");
+        }
     }
 }
