@@ -16,15 +16,15 @@ use futures_util::future::try_join_all;
 use proto::budget::Deed;
 use proto::channel::{Joined, Role};
 use proto::cluster::message::ListQuery;
-use proto::cursor::{CHANNELS_MAX, Cursor};
+use proto::cursor::Cursor;
 use proto::plain::frame::timestamp;
 use proto::quota::Demand;
 use proto::visitor::Visitor;
 use proto::wire::Wire;
-use proto::{ChannelKey, ChannelName, Refusal, SocketId, UserId};
+use proto::{App, ChannelKey, ChannelName, Refusal, SocketId, UserId};
 use tokio::time::timeout;
 
-use super::visitors::{Guest, Parameters};
+use super::visitors::{Guest, Parameters, channels_max, check_channels};
 use crate::apps::AppEntry;
 use crate::http::error::HttpError;
 use crate::outbox::{Outbox, Writer};
@@ -57,7 +57,7 @@ pub async fn poll(
         None => None,
     };
     let wait = wait(&parameters)?;
-    let names = names(&parameters, cursor.as_ref())?;
+    let names = names(guest.app(), &parameters, cursor.as_ref())?;
     let (entry, visitor) = guest.let_user_in("poll", &names).await?;
     if let Some(user) = visitor.user()
         && let Err(refusal) = server.quotas.admit_user(&entry.app, user, Deed::Poll).await
@@ -94,20 +94,18 @@ fn answer(events: &[Bytes], unix_ms: u64) -> Response {
 
 /// The channels that the client names, or those that it went on from.
 fn names<'a>(
+    app: &App,
     parameters: &'a Parameters,
     cursor: Option<&'a Cursor>,
 ) -> Result<Vec<&'a str>, HttpError> {
-    let listed = parameters.all("channels").flat_map(|names| names.split(','));
-    let mut names: Vec<&str> = listed.chain(parameters.all("channel")).collect();
+    let mut names: Vec<&str> = parameters.channels().collect();
     if names.is_empty() {
         names.extend(cursor.into_iter().flat_map(Cursor::channels).map(ChannelName::as_str));
     }
     names.sort_unstable();
     names.dedup();
-    match names.len() {
-        0..=CHANNELS_MAX => Ok(names),
-        _ => Err(HttpError::bad_request(format!("a poll has {CHANNELS_MAX} channels at most"))),
-    }
+    check_channels(app, names.len())?;
+    Ok(names)
 }
 
 /// The channels of these names, or what the user may read of the channels in which somebody is, and
@@ -128,7 +126,7 @@ async fn channels(
         let own = visitor.user().map(|user| format!("user:{user}")).into_iter();
         let names = own.chain(occupied.iter().map(|listed| listed.channel.to_string()));
         let readable = names.filter_map(|name| visitor.subscribe(app, &name).ok());
-        channels.extend(readable.take(CHANNELS_MAX));
+        channels.extend(readable.take(channels_max(app)));
         channels.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         channels.dedup_by(|(one, _), (other, _)| one == other);
     }
