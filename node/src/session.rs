@@ -348,8 +348,9 @@ fn is_lost(error: &tokio_tungstenite::tungstenite::error::ProtocolError) -> bool
     matches!(error, ProtocolError::ResetWithoutClosingHandshake)
 }
 
-/// A word for metrics: one of a closed set.
-const fn word(close: &Close) -> &'static str {
+/// Why a connection was closed, as a word for metrics: one of a closed set.
+#[must_use]
+pub const fn word(close: &Close) -> &'static str {
     match close.code {
         1002 | 1007 => "protocol_error",
         1009 => "message_too_big",

@@ -1,11 +1,17 @@
-//! The doors of tokens over HTTP: how many channels a request is about.
+//! The doors of tokens over HTTP: how many channels a request is about, and what becomes of those that
+//! wait when the node goes away.
 
 mod support;
 
+use std::time::Duration;
+
 use handbell::Node;
+use handbell::config::Period;
 use proto::app::Secret;
 use proto::token::{Grant, issue};
+use serde_json::json;
 use support::*;
+use tokio::time::timeout;
 
 fn token() -> String {
     let grant = Grant {
@@ -46,4 +52,23 @@ async fn a_request_is_about_a_hundred_channels_at_most() {
         assert_eq!(answer.status, 400, "{answer:?}");
         assert!(answer.body.contains("100 channels"), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_poll_that_waits_is_answered_with_nothing_when_its_node_goes_away() {
+    let node = start(|config| {
+        config.drain.delay = Period(Duration::ZERO);
+        config.drain.window = Period(Duration::from_secs(60));
+    })
+    .await;
+    let first = poll(&node, "wait=0&channels=room").await.json();
+    let place = first["events"][0]["id"].as_str().expect("where the channel is").to_owned();
+    let path = format!("/api/realtime/poll?lastMessageId={place}&token={}", token());
+    let address = node.clients();
+    let waiting = tokio::spawn(async move { get(address, &path).await });
+    let polls = r#"handbell_connections{app_id="app-id",transport="longpoll"}"#;
+    eventually("it waits", async || metric(&node, polls).await == Some(1.0)).await;
+    timeout(PATIENCE, node.drain()).await.expect("nobody is waited for");
+    let answer = waiting.await.unwrap();
+    assert_eq!((answer.status, &answer.json()["events"]), (200, &json!([])), "{answer:?}");
 }
