@@ -17,6 +17,7 @@ use proto::wire::Wire;
 
 use crate::clock::Clock;
 use crate::http::cors;
+use crate::http::error::HttpError;
 use crate::random;
 use crate::websocket::{accept, upgraded};
 
@@ -144,26 +145,28 @@ async fn forward(
     request: Request<Body>,
 ) -> Result<Response<Body>, Refusal> {
     let answer = match (sessions.home(sid), request.method()) {
-        (None, &Method::GET) => sessions.poll(sid).await.unwrap_or(Visited::Gone),
+        (None, &Method::GET) => Ok(sessions.poll(sid).await.unwrap_or(Visited::Gone)),
         (None, &Method::POST) => {
-            sessions.post(sid, request.into_body()).await.unwrap_or(Visited::Gone)
+            Ok(sessions.post(sid, request.into_body()).await.unwrap_or(Visited::Gone))
         }
         (Some(home), &Method::GET) => sessions.visit(&home, sid, Errand::Poll).await,
         (Some(home), &Method::POST) => {
             match read_all(request.into_body(), terms.timing.max_payload).await {
                 Ok(body) => sessions.visit(&home, sid, Errand::Post(body)).await,
-                Err(answer) => answer,
+                Err(answer) => Ok(answer),
             }
         }
         _ => return Err(Refusal::BadRequest),
     };
     match answer {
-        Visited::Payload(text) => Ok(payload(text)),
+        Ok(Visited::Payload(text)) => Ok(payload(text)),
         // The JavaScript server's type, which it has for the sake of old browsers.
-        Visited::Taken => Ok(([(CONTENT_TYPE, "text/html")], "ok").into_response()),
-        Visited::TooLarge => Ok(StatusCode::PAYLOAD_TOO_LARGE.into_response()),
-        Visited::Refused(refusal) => Err(refusal),
-        Visited::Gone => Err(Refusal::UnknownSession),
+        Ok(Visited::Taken) => Ok(([(CONTENT_TYPE, "text/html")], "ok").into_response()),
+        Ok(Visited::TooLarge) => Ok(StatusCode::PAYLOAD_TOO_LARGE.into_response()),
+        Ok(Visited::Refused(refusal)) => Err(refusal),
+        Ok(Visited::Gone) => Err(Refusal::UnknownSession),
+        // Engine.IO has no word for it.
+        Err(unreached) => Ok(HttpError::unavailable(unreached.to_string()).into_response()),
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::{interval, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::cluster::Unreached;
 use crate::outbox::Outbox;
 use crate::socket::Socket;
 
@@ -27,7 +28,7 @@ use super::link::dismiss;
 /// waits for the answer. As often as the JavaScript server does it.
 const RELEASE_EVERY: Duration = Duration::from_millis(100);
 
-type Visiting = Pin<Box<dyn Future<Output = Visited> + Send>>;
+type Visiting = Pin<Box<dyn Future<Output = Result<Visited, Unreached>> + Send>>;
 
 /// The WebSocket, and the way to its session.
 pub(super) struct Bridge {
@@ -61,7 +62,7 @@ impl Bridge {
                 said = self.next() => return said.as_deref() == Some("5"),
                 _ = due.tick() => {}
             }
-            if self.visit(Errand::Release).await != Visited::Taken {
+            if self.visit(Errand::Release).await != Ok(Visited::Taken) {
                 return false;
             }
         }
@@ -77,11 +78,11 @@ impl Bridge {
                     None => return,
                 },
                 taken = answered(&mut saying) => match taken {
-                    Visited::Taken => saying = None,
+                    Ok(Visited::Taken) => saying = None,
                     _ => return,
                 },
                 heard = &mut listening => match heard {
-                    Visited::Payload(payload) if self.pass_on(&payload).await => {
+                    Ok(Visited::Payload(payload)) if self.pass_on(&payload).await => {
                         listening = self.visit(Errand::Poll);
                     }
                     _ => return,
@@ -121,7 +122,7 @@ impl Bridge {
     }
 }
 
-async fn answered(saying: &mut Option<Visiting>) -> Visited {
+async fn answered(saying: &mut Option<Visiting>) -> Result<Visited, Unreached> {
     match saying {
         Some(saying) => saying.await,
         None => pending().await,
