@@ -21,13 +21,13 @@ use crate::http::error::HttpError;
 use crate::random;
 use crate::websocket::{accept, upgraded};
 
-mod asked;
+mod arrival;
 mod bridge;
 mod knock;
 mod link;
 mod sessions;
 
-use asked::{Asked, Transport};
+use arrival::{Arrival, Transport};
 use bridge::Bridge;
 use knock::Knock;
 pub use link::Link;
@@ -58,7 +58,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let start: Start = Box::new(|link| Box::pin(start(link)));
-    let page = cors::Asked::new(&request, |origin| cors::Allowed::by(terms.app, origin));
+    let page = cors::PageRequest::new(&request, |origin| cors::Allowed::by(terms.app, origin));
     let mut response = match page.preflight() {
         Some(answer) => answer,
         None => answer(sessions, terms, request, start).await.unwrap_or_else(refused),
@@ -73,12 +73,12 @@ async fn answer(
     request: Request<Body>,
     start: Start,
 ) -> Result<Response<Body>, Refusal> {
-    let asked = Asked::of(&request)?;
+    let arrival = Arrival::of(&request)?;
     let origin = request.headers().get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
     if !terms.app.allows_origin(origin) {
         return Err(Refusal::Forbidden);
     }
-    match (asked.sid, asked.transport) {
+    match (arrival.sid, arrival.transport) {
         (Some(sid), Transport::Polling) => forward(sessions, terms, &sid, request).await,
         (Some(sid), Transport::WebSocket) => join(sessions, terms, &sid, request),
         (None, Transport::Polling) => {

@@ -33,7 +33,7 @@ mod unanswered;
 pub use log::CLIENTS;
 
 use questions::Questions;
-use requests::{Asked, Outcome, Requests};
+use requests::{ChannelRequest, Outcome, Requests};
 use seats::Seats;
 
 /// Requests to channels that one connection may have unanswered; then its socket is not read.
@@ -247,7 +247,7 @@ impl Task {
             Action::Mark => self.server.relay.mark(*socket),
             Action::Ask { channel, request } => {
                 let was = door.resumption().and_then(Resumption::earlier_socket);
-                let asked = Asked { by, was, channel, request };
+                let asked = ChannelRequest { by, was, channel, request };
                 self.requests.ask((&self.server, entry), *socket, asked);
             }
             Action::Verify(proof) => self.seats.verify(Arc::clone(entry), wire, proof),
@@ -300,13 +300,13 @@ impl Task {
         self.server.router.leave(key, *socket);
     }
 
-    fn answered(&mut self, (asked, outcome): (Asked, Outcome)) -> Result<(), End> {
+    fn answered(&mut self, (asked, outcome): (ChannelRequest, Outcome)) -> Result<(), End> {
         let is_superseded = self.requests.is_superseded(&asked);
         if let Some(next) = self.requests.after(&asked) {
             let Connection { entry, socket, .. } = &self.connection;
             self.requests.ask((&self.server, entry), *socket, next);
         }
-        let Asked { by, channel, request, .. } = asked;
+        let ChannelRequest { by, channel, request, .. } = asked;
         let outcome = match outcome {
             Ok(Reply::Refused(refusal)) => Err(refusal.into()),
             outcome => outcome,

@@ -21,7 +21,7 @@ pub(super) type Outcome = Result<Reply, NotJoined>;
 
 /// A request, and who makes it.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct ChannelRequest {
     /// The further socket, if it is not the connection itself.
     pub(super) by: Option<SocketId>,
     /// The connection that this one goes on from.
@@ -30,7 +30,7 @@ pub(super) struct Asked {
     pub(super) request: Request,
 }
 
-impl Asked {
+impl ChannelRequest {
     fn is_of_same(&self, other: &Self) -> bool {
         self.by == other.by && self.channel == other.channel
     }
@@ -39,10 +39,10 @@ impl Asked {
 /// Requests without an answer. A connection that has none keeps no buffer for them.
 #[derive(Default)]
 pub(super) struct Requests {
-    running: Unanswered<Asked, Outcome>,
+    running: Unanswered<ChannelRequest, Outcome>,
     /// Those that wait for an earlier one to the same channel, in their order: a request that is
     /// repeated while a channel restarts must not be overtaken.
-    waiting: VecDeque<Asked>,
+    waiting: VecDeque<ChannelRequest>,
 }
 
 impl Requests {
@@ -55,7 +55,7 @@ impl Requests {
         &mut self,
         (server, entry): (&Arc<Server>, &Arc<AppEntry>),
         socket: SocketId,
-        asked: Asked,
+        asked: ChannelRequest,
     ) {
         if self.running.any(|running| running.is_of_same(&asked)) {
             self.waiting.push_back(asked);
@@ -66,18 +66,18 @@ impl Requests {
     }
 
     /// Ready when any has its answer; it is taken out.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<(Asked, Outcome)> {
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<(ChannelRequest, Outcome)> {
         self.running.poll(context)
     }
 
     /// Whether the client has asked again to be in the same channel, or to leave it.
-    pub(super) fn is_superseded(&self, asked: &Asked) -> bool {
+    pub(super) fn is_superseded(&self, asked: &ChannelRequest) -> bool {
         let later = self.waiting.iter().filter(|waiting| waiting.is_of_same(asked));
         later.map(|waiting| &waiting.request).any(is_about_being_in)
     }
 
     /// The request that waited for this one, which has its answer.
-    pub(super) fn after(&mut self, asked: &Asked) -> Option<Asked> {
+    pub(super) fn after(&mut self, asked: &ChannelRequest) -> Option<ChannelRequest> {
         let index = self.waiting.iter().position(|waiting| waiting.is_of_same(asked))?;
         let next = self.waiting.remove(index);
         self.free_if_none_wait();
@@ -106,7 +106,7 @@ fn ask(
     server: &Arc<Server>,
     entry: &Arc<AppEntry>,
     socket: SocketId,
-    asked: &Asked,
+    asked: &ChannelRequest,
 ) -> Answering<Outcome> {
     let key = ChannelKey { app: entry.app.id.clone(), channel: asked.channel.clone() };
     let (server, entry) = (Arc::clone(server), Arc::clone(entry));
