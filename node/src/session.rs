@@ -32,7 +32,7 @@ mod unanswered;
 
 pub use log::CLIENTS;
 
-use questions::Questions;
+use questions::{About, Questions};
 use requests::{ChannelRequest, Outcome, Requests};
 use seats::Seats;
 
@@ -156,8 +156,9 @@ impl Task {
             },
             answer = poll_fn(|context| requests.poll(context)) => self.answered(answer),
             verdict = poll_fn(|context| seats.poll(context)) => self.verified(verdict),
-            ((socket, channel), answer) = poll_fn(|context| questions.poll(context)) => {
-                self.apply(Some(socket), Input::Authorized { channel, answer })
+            (about, answer) = poll_fn(|context| questions.poll(context)) => {
+                let About { socket, channel, number } = about;
+                self.apply(Some(socket), Input::Authorized { channel, number, answer })
             }
             () = timer.as_mut() => self.apply(None, Input::Timer),
         }
@@ -256,8 +257,8 @@ impl Task {
                 self.seats.open(Arc::clone(entry), way, (seat, proof));
             }
             Action::For { socket, action } => return self.act(Some(socket), *action, entry),
-            Action::Authorize { channel, headers } => {
-                let about = (by.unwrap_or(*socket), channel);
+            Action::Authorize { channel, number, headers } => {
+                let about = About { socket: by.unwrap_or(*socket), channel, number };
                 self.questions.ask(Arc::clone(entry), about, headers);
             }
             Action::Leave(socket) => {

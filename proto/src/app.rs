@@ -168,6 +168,19 @@ impl App {
         check_size("the event data", bytes, self.limits.event_bytes, "event_bytes")
     }
 
+    /// Checks how many channels a connection is in, or would be.
+    ///
+    /// # Errors
+    /// [`Refusal::TooMany`].
+    pub const fn check_channels(&self, channels: usize) -> Result<(), Refusal> {
+        let limit = self.limits.channels_per_connection;
+        if channels > limit {
+            let (what, setting) = ("channels of a connection", "channels_per_connection");
+            return Err(Refusal::TooMany { what, limit, setting });
+        }
+        Ok(())
+    }
+
     /// The back ends of the app that are asked about its visitors.
     pub fn backends(&self) -> impl Iterator<Item = &Backend> {
         let authorization = self.authorization.iter().map(|authorization| &authorization.backend);

@@ -218,8 +218,7 @@ impl Channel {
     }
 
     fn tick(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let gone = self.roster.tick(now);
-        self.remove_members(gone, now, effects);
+        self.end_graces(now, effects);
         let mut happenings = Vec::new();
         self.edges.tick(now, &mut happenings);
         self.report(happenings, effects);

@@ -50,6 +50,8 @@ pub enum Input<'a> {
     Authorized {
         /// The channel.
         channel: ChannelName,
+        /// The number of the question.
+        number: u64,
         /// The answer.
         answer: Result<Vec<u8>, Refusal>,
     },
@@ -172,6 +174,8 @@ pub enum Action {
     Authorize {
         /// The channel.
         channel: ChannelName,
+        /// Which of the socket's questions it is.
+        number: u64,
         /// What the app is shown.
         headers: Vec<Header>,
     },

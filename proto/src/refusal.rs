@@ -86,6 +86,9 @@ pub enum Refusal {
     KeyReused,
 }
 
+/// The rule for whoever would hold a session.
+pub(crate) const SESSION_IS_HELD: &str = "another connection holds the session";
+
 /// The rule for events of clients.
 pub(crate) const NOT_SUBSCRIBED: &str = "you are not subscribed to this channel";
 const CHANNELS: (&str, &str) = ("live channels of this app", "channels");

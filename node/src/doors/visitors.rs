@@ -166,11 +166,7 @@ pub fn channels_max(app: &App) -> usize {
 /// # Errors
 /// 400, with the limit that is broken.
 pub fn check_channels(app: &App, count: usize) -> Result<(), HttpError> {
-    let limit = app.limits.channels_per_connection;
-    if count > limit {
-        let what = "channels of a connection";
-        return Err(Refusal::TooMany { what, limit, setting: "channels_per_connection" }.into());
-    }
+    app.check_channels(count)?;
     match count {
         0..=CHANNELS_MAX => Ok(()),
         _ => {

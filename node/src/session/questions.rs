@@ -10,8 +10,14 @@ use super::unanswered::Unanswered;
 use crate::apps::AppEntry;
 use crate::authorization::Denied;
 
-/// Who asks, and about which channel.
-type About = (SocketId, ChannelName);
+/// What is asked.
+pub(super) struct About {
+    /// Who asks.
+    pub(super) socket: SocketId,
+    pub(super) channel: ChannelName,
+    /// Which of its questions it is.
+    pub(super) number: u64,
+}
 
 /// Questions without an answer.
 pub(super) type Questions = Unanswered<About, Result<Vec<u8>, Refusal>>;
@@ -19,7 +25,7 @@ pub(super) type Questions = Unanswered<About, Result<Vec<u8>, Refusal>>;
 impl Questions {
     /// Asks whether a socket may subscribe to a channel.
     pub(super) fn ask(&mut self, entry: Arc<AppEntry>, about: About, headers: Vec<Header>) {
-        let (socket, channel) = about.clone();
+        let (socket, channel) = (about.socket, about.channel.clone());
         let answering = async move {
             check(&headers)?;
             let answer = entry.authorize_echo(socket, &channel, &headers).await;
@@ -33,7 +39,7 @@ impl Questions {
 
     /// A further socket is gone: what it asked is of no interest.
     pub(super) fn leave(&mut self, socket: SocketId) {
-        self.forget(|(asking, _)| *asking == socket);
+        self.forget(|about| about.socket == socket);
     }
 }
 

@@ -26,7 +26,9 @@ fuzz_target!(|input: (&str, Vec<(&str, u64)>)| {
         let Ok(channel) = ChannelName::parse(name).or(user) else { continue };
         let Ok(position) = format!("{number}-1-{number:x}").parse() else { continue };
         match number % 4 {
-            0 => cursor.remove(&channel),
+            0 => {
+                cursor.remove(&channel);
+            }
             1 => cursor.begin(&channel, position),
             _ => cursor.set(&channel, position),
         }

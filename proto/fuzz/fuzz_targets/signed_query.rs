@@ -22,10 +22,11 @@ fuzz_target!(|input: (&str, Vec<(&str, &str)>, &[u8])| {
     names.sort_unstable();
     let is_plain = |name: &&str| name.bytes().all(|b| b.is_ascii_lowercase()) && !reserved(name);
     let is_unambiguous = parameters.iter().all(|(_, value)| !value.contains(['&', '\n']));
-    let is_good = is_unambiguous && names.windows(2).all(|pair| pair[0] != pair[1]) && names.iter().all(is_plain);
+    let is_good = is_unambiguous
+        && names.windows(2).all(|pair| pair[0] != pair[1])
+        && names.iter().all(is_plain);
     if is_good {
-        let query =
-            signed_query(("k", &app.secrets[0]), ("POST", "/p", body), &parameters, NOW);
+        let query = signed_query(("k", &app.secrets[0]), ("POST", "/p", body), &parameters, NOW);
         assert_eq!(check(&query), Ok(()));
     }
 });

@@ -106,13 +106,13 @@ fuzz_target!(|happenings: Vec<Happening<'_>>| {
                         };
                         tell(to, Input::Verified(verdict));
                     }
-                    Action::Authorize { channel, .. } => {
+                    Action::Authorize { channel, number, .. } => {
                         let answer = match happening {
                             Happening::Answer(body) => Ok(body.to_vec()),
                             Happening::Grant => Ok(b"true".to_vec()),
                             _ => Err(Refusal::Unavailable),
                         };
-                        tell(to, Input::Authorized { channel, answer });
+                        tell(to, Input::Authorized { channel, number, answer });
                     }
                     Action::Ask { channel, request } if is_granted => {
                         let welcome = channel.clone();

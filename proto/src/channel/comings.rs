@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::http::webhook::Happening;
 use crate::name::{RelayId, SocketId, UserId};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, SESSION_IS_HELD};
 use crate::time::{Moment, Now};
 
 use super::Channel;
@@ -24,8 +24,20 @@ impl Channel {
         {
             return Reply::Refused(refusal);
         }
+        if self.is_held_by_another(&relay, &joined) {
+            return Reply::Refused(Refusal::Rule(SESSION_IS_HELD));
+        }
         self.enter(relay, joined, now, effects);
         Reply::Done
+    }
+
+    /// Whether a connection would share a session with another one: two that look at the same time
+    /// both find that nobody holds it.
+    pub(super) fn is_held_by_another(&self, relay: &RelayId, joined: &Joined) -> bool {
+        joined.role == Role::SignedIn
+            && self.kind.is_session()
+            && !self.signed_in.is_empty()
+            && !self.signed_in.has(relay, joined.socket)
     }
 
     /// Takes a connection in and welcomes it.
@@ -161,12 +173,27 @@ impl Channel {
         self.remove_members(user, now, effects);
         if self.roster.subscribers().is_empty() {
             self.memory.vacated(now);
-            self.edges.vacated(now);
         }
+        self.check_vacated(now);
         self.count_changed(now, effects);
     }
 
-    pub(super) fn remove_members(
+    /// The users whose grace is over are gone.
+    pub(super) fn end_graces(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let gone = self.roster.tick(now);
+        if !gone.is_empty() {
+            self.remove_members(gone, now, effects);
+            self.check_vacated(now);
+        }
+    }
+
+    fn check_vacated(&mut self, now: Moment) {
+        if self.roster.is_vacant() {
+            self.edges.vacated(now);
+        }
+    }
+
+    fn remove_members(
         &mut self,
         users: impl IntoIterator<Item = UserId>,
         now: Moment,

@@ -75,7 +75,7 @@ impl Edges {
         }
     }
 
-    /// The last subscriber has left.
+    /// The last subscriber has left, and no user's place is kept.
     pub fn vacated(&mut self, now: Moment) {
         self.vacated_at = Some(now + HELD_BACK_FOR);
     }

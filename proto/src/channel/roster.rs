@@ -28,12 +28,65 @@ struct Graces {
     /// For how long, in milliseconds, of those that are here.
     millis: BTreeMap<SocketId, u32>,
     /// Until when, of those that are lost.
-    until: BTreeMap<SocketId, Moment>,
+    until: Ends,
+}
+
+/// When graces end, the first to end first as well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(from = "BTreeMap<SocketId, Moment>", into = "BTreeMap<SocketId, Moment>")]
+struct Ends {
+    by_socket: BTreeMap<SocketId, Moment>,
+    by_moment: BTreeSet<(Moment, SocketId)>,
+}
+
+impl From<BTreeMap<SocketId, Moment>> for Ends {
+    fn from(by_socket: BTreeMap<SocketId, Moment>) -> Self {
+        let by_moment = by_socket.iter().map(|(&socket, &until)| (until, socket)).collect();
+        Self { by_socket, by_moment }
+    }
+}
+
+impl From<Ends> for BTreeMap<SocketId, Moment> {
+    fn from(ends: Ends) -> Self {
+        ends.by_socket
+    }
+}
+
+impl Ends {
+    fn insert(&mut self, socket: SocketId, until: Moment) {
+        self.remove(socket);
+        self.by_socket.insert(socket, until);
+        self.by_moment.insert((until, socket));
+    }
+
+    fn remove(&mut self, socket: SocketId) -> bool {
+        let until = self.by_socket.remove(&socket);
+        until.is_some_and(|until| self.by_moment.remove(&(until, socket)))
+    }
+
+    fn first(&self) -> Option<Moment> {
+        self.by_moment.first().map(|(until, _)| *until)
+    }
+
+    /// Takes out the first one that has ended.
+    fn take_ended(&mut self, now: Moment) -> Option<SocketId> {
+        let (_, socket) = *self.by_moment.first().filter(|(until, _)| *until <= now)?;
+        self.remove(socket);
+        Some(socket)
+    }
+
+    /// Which of these connections are lost. A user can have as many as the channel has lost, or more.
+    fn among(&self, sockets: &BTreeSet<SocketId>) -> Vec<SocketId> {
+        match self.by_socket.len() < sockets.len() {
+            true => self.by_socket.keys().filter(|it| sockets.contains(it)).copied().collect(),
+            false => sockets.iter().filter(|it| self.by_socket.contains_key(it)).copied().collect(),
+        }
+    }
 }
 
 impl Graces {
     fn is_empty(&self) -> bool {
-        self.millis.is_empty() && self.until.is_empty()
+        self.millis.is_empty() && self.until.by_socket.is_empty()
     }
 }
 
@@ -185,7 +238,9 @@ impl Roster {
     /// The user is back: nothing has to keep its place any more.
     fn end_graces(&mut self, user: &UserId) {
         let Some(presence) = self.members.get_mut(user) else { return };
-        for socket in presence.sockets.extract_if(.., |s| self.graces.until.remove(s).is_some()) {
+        for socket in self.graces.until.among(&presence.sockets) {
+            self.graces.until.remove(socket);
+            presence.sockets.remove(&socket);
             self.users.remove(&socket);
         }
     }
@@ -214,18 +269,24 @@ impl Roster {
     /// When the first user's grace ends.
     #[must_use]
     pub(super) fn deadline(&self) -> Option<Moment> {
-        self.graces.until.values().min().copied()
+        self.graces.until.first()
     }
 
     /// The users who have not come back in their grace, and are gone now.
     pub(super) fn tick(&mut self, now: Moment) -> Vec<UserId> {
-        let over: Vec<_> = self.graces.until.extract_if(.., |_, until| *until <= now).collect();
-        over.into_iter().filter_map(|(socket, _)| self.forget_user_of(socket)).collect()
+        let mut gone = Vec::new();
+        while let Some(socket) = self.graces.until.take_ended(now) {
+            gone.extend(self.forget_user_of(socket));
+        }
+        gone
     }
 
     /// Translates from another node's time.
     pub(super) fn rebase(&mut self, shift: Shift) {
-        self.graces.until.values_mut().for_each(|until| *until = until.moved(shift));
+        let ends = std::mem::take(&mut self.graces.until.by_socket).into_iter();
+        let moved: BTreeMap<_, _> =
+            ends.map(|(socket, until)| (socket, until.moved(shift))).collect();
+        self.graces.until = moved.into();
     }
 
     fn forget_user_of(&mut self, socket: SocketId) -> Option<UserId> {
@@ -243,6 +304,12 @@ impl Roster {
     #[must_use]
     pub(super) const fn subscribers(&self) -> &Sockets {
         &self.subscribers
+    }
+
+    /// Whether nobody is here, and nobody's place is kept either.
+    #[must_use]
+    pub(super) fn is_vacant(&self) -> bool {
+        self.subscribers.is_empty() && self.members.is_empty()
     }
 
     /// Distinct members.
@@ -267,5 +334,27 @@ impl Roster {
     #[must_use]
     pub(super) fn user_of(&self, socket: SocketId) -> Option<&UserId> {
         self.users.get(&socket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_node_reads_graces_as_connections_and_their_ends() {
+        let at = Moment::from_micros;
+        let sockets = [(3, at(5)), (1, at(9)), (2, at(5))];
+        let kept: BTreeMap<SocketId, Moment> =
+            sockets.map(|(number, until)| (SocketId::from_random(number), until)).into();
+        let ends = Ends::from(kept.clone());
+        assert_eq!(rmp_serde::to_vec(&ends).unwrap(), rmp_serde::to_vec(&kept).unwrap());
+        let mut ends: Ends = rmp_serde::from_slice(&rmp_serde::to_vec(&kept).unwrap()).unwrap();
+        assert_eq!(ends.first(), Some(at(5)));
+        let mut over = Vec::from_iter(std::iter::from_fn(|| ends.take_ended(at(5))));
+        over.sort_unstable();
+        assert_eq!(over, [2, 3].map(SocketId::from_random));
+        assert_eq!((ends.first(), ends.by_socket.len()), (Some(at(9)), 1));
+        assert!(ends.remove(SocketId::from_random(1)) && ends == Ends::default());
     }
 }

@@ -40,8 +40,7 @@ impl Settings {
     /// The same, as one channel needs them: what a session keeps is worth nothing without history.
     #[must_use]
     pub(super) fn of_kind(self, kind: ChannelKind) -> Self {
-        let is_session = kind.reserved && kind.cache;
-        let cache_for = if is_session { self.history.window() } else { self.cache_for };
+        let cache_for = if kind.is_session() { self.history.window() } else { self.cache_for };
         Self { cache_for, ..self }
     }
 }

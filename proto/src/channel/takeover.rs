@@ -117,7 +117,7 @@ impl Channel {
         let told: BTreeSet<UserId> = told.into_iter().collect();
         let gone = told.iter().filter(|user| !self.roster.has_member(user)).cloned();
         happenings.extend(gone.map(|user_id| Happening::MemberRemoved { user_id }));
-        if !self.roster.subscribers().is_empty() {
+        if !self.roster.is_vacant() {
             if !(is_occupied && self.edges.told().1) {
                 happenings.push(Happening::ChannelOccupied);
             }
@@ -174,7 +174,10 @@ impl Channel {
             self.resume(relay, last, is_on_path && !is_split, effects);
         }
         for (relay, joined) in joining {
-            self.enter(relay, joined, now, effects);
+            // It asks again, and is refused then.
+            if !self.is_held_by_another(&relay, &joined) {
+                self.enter(relay, joined, now, effects);
+            }
         }
         self.count_changed(now.moment, effects);
     }

@@ -2,6 +2,7 @@
 
 mod grace;
 mod parted;
+mod session;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -49,7 +50,11 @@ fn draft(text: &str, origin: Origin) -> Draft {
 #[allow(clippy::needless_pass_by_value)] // `expect!` makes a value.
 fn check(name: &str, script: &str, want: Expect) {
     let epoch = Epoch { birth: 1, incarnation: 1 };
-    let channel = Channel::new(ChannelName::parse(name).unwrap(), epoch, settings());
+    let name = match name.strip_prefix("#session-") {
+        Some(id) => ChannelName::of_session(id),
+        None => ChannelName::parse(name),
+    };
+    let channel = Channel::new(name.unwrap(), epoch, settings());
     let moment = Moment::from_micros(1_000_000);
     let mut run = Script { channel, now: Now { moment, unix_ms: 0 }, out: String::new() };
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -126,6 +131,11 @@ impl Script {
             ["unsubscribe", r, s] => Command::Unsubscribe { relay: relay(r), socket: socket(s) },
             ["leave", r, s] => Command::Leave { relay: relay(r), socket: socket(s) },
             ["lost", r] => Command::RelayLost { relay: relay(r) },
+            ["resync", r, "waiting", s] => {
+                let joining = vec![Joined::new(socket(s), Role::SignedIn)];
+                let part = Resync::nothing(relay(r), Part { index: 0, of: 1 });
+                Command::Resync(vec![Resync { joining, ..part }])
+            }
             ["resync", r, s, user] => {
                 let member = Member::new(UserId::parse(user).unwrap(), None);
                 let role = Role::Subscriber(Some(member.into()));

@@ -16,6 +16,9 @@ use super::request::parse;
 /// The name of the event, at every door.
 const EVENT: &str = "notification";
 
+/// The last time that is written with as many digits as the present one: in the year 2286.
+const LAST_MS: u64 = 9_999_999_999_999;
+
 /// How much a notification matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -80,7 +83,6 @@ impl Notification {
     /// What is wrong with it.
     pub fn parse(body: &[u8], app: &App) -> Result<Self, Refusal> {
         let Body { message, level, user, channel, everyone } = parse(body)?;
-        app.check_event_data(message.len())?;
         let target = match (user, channel, everyone) {
             (Some(user), None, false) => {
                 Target::Channel(ChannelName::of_user(&UserId::parse(&user)?))
@@ -96,7 +98,9 @@ impl Notification {
         if matches!(&target, Target::Channel(channel) if channel.kind().encrypted) {
             return Err(Refusal::Rule("the server cannot encrypt a notification for its channel"));
         }
-        Ok(Self { target, level, message: message.into_owned() })
+        let notification = Self { target, level, message: message.into_owned() };
+        app.check_event_data(notification.text(0, LAST_MS).len())?;
+        Ok(notification)
     }
 
     /// What is sent: a JSON object with `id`, `type`, `level`, `message` and `timestamp`, the time in
@@ -126,8 +130,12 @@ mod tests {
     use crate::app::Secret;
     use crate::name::AppId;
 
+    fn app() -> App {
+        App::new(AppId::parse("app").unwrap(), "key", Secret::new("secret"))
+    }
+
     fn read(body: &str) -> Result<Notification, String> {
-        let app = App::new(AppId::parse("app").unwrap(), "key", Secret::new("secret"));
+        let app = app();
         Notification::parse(body.as_bytes(), &app).map_err(|refusal| refusal.to_string())
     }
 
@@ -150,8 +158,19 @@ mod tests {
         ] {
             read(body).expect_err(body);
         }
-        let long = "x".repeat(20_000);
-        read(&format!(r#"{{"message":"{long}","user":"7"}}"#)).expect_err("too long");
+    }
+
+    #[test]
+    fn as_it_is_sent_it_is_no_larger_than_an_event_may_be() {
+        let limit = app().limits.event_bytes;
+        let body = |message: &str| format!(r#"{{"message":"{message}","user":"7"}}"#);
+        let around = read(&body("")).unwrap().text(1, 1_800_000_000_000).len();
+        for (character, bytes) in [("x", 1), ("ü", 2), (r"\n", 2), (r"\u0001", 6)] {
+            let longest = character.repeat((limit - around) / bytes);
+            let text = read(&body(&longest)).unwrap().text(1, 1_800_000_000_000);
+            assert!(text.len() <= limit, "{character}");
+            read(&body(&format!("{longest}{character}"))).expect_err(character);
+        }
     }
 
     #[test]

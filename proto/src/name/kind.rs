@@ -67,11 +67,17 @@ impl ChannelKind {
         self.access == Access::Presence
     }
 
+    /// Whether the channel stands for a session: of the server's own it is the one that remembers.
+    #[must_use]
+    pub const fn is_session(self) -> bool {
+        self.reserved && self.cache
+    }
+
     /// A word for metrics: one of a small closed set.
     #[must_use]
     pub fn label(self) -> &'static str {
         match (self.reserved, self.access, self.encrypted) {
-            (true, ..) if self.cache => "session",
+            (true, ..) if self.is_session() => "session",
             (true, ..) => "user",
             (_, Access::Public, _) => "public",
             (_, Access::Presence, _) => "presence",

@@ -201,10 +201,8 @@ impl Session {
             .map(str::parse)
             .transpose()
             .map_err(|_| Refusal::Rule("`since` is the `position` of an event, unchanged"))?;
-        let limit = app.limits.channels_per_connection;
-        if self.channels.len() >= limit && !self.channels.contains(&channel) {
-            let what = "channels of a connection";
-            return Err(Refusal::TooMany { what, limit, setting: "channels_per_connection" });
+        if !self.channels.contains(&channel) {
+            app.check_channels(self.channels.len() + 1)?;
         }
         self.channels.insert(channel.clone());
         Ok((channel, Request::Join { role, since }))

@@ -4,7 +4,7 @@
 //! ```text
 //!   open ──► looking ──nobody holds it──► entering ──► held
 //!               │  ▲
-//!        held   ▼  │ whoever holds it had time to show that it lives
+//!        held   ▼  │ whoever holds it had time to show that it lives, or came in between
 //!           challenging        and does: this one is a session of its own (a duplicated tab)
 //! ```
 //!
@@ -20,6 +20,7 @@ use crate::door::{Action, Request, SessionAsk, Signal};
 use crate::event::Data;
 use crate::name::{ChannelName, SocketId};
 use crate::position::Position;
+use crate::refusal::{Refusal, SESSION_IS_HELD};
 use crate::time::{Moment, Now, earliest};
 
 use super::code::CloseCode;
@@ -30,6 +31,8 @@ pub const PRESENCE_GRACE: Duration = Duration::from_secs(3);
 const MARK_AFTER: Duration = Duration::from_secs(1);
 /// What is proven is not written more often.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// A mark that a challenge wants is asked for again so soon, if it does not come.
+const MARK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Nor are the places at which channels begin, for which a crash should not find no place at all.
 const KEEP_FIRST_AFTER: Duration = Duration::from_millis(100);
 /// How long a connection has to show that it lives.
@@ -38,7 +41,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(1_500);
 /// How long a client that is back may take to subscribe again.
 const RESUBSCRIBE_WITHIN: Duration = Duration::from_secs(30);
-/// Marks without an answer; the oldest are forgotten first, since an answer proves all before it.
+/// Marks without an answer. A later one is left out and made up for: of a client that is slow to answer
+/// the oldest is the next to be proven.
 const MARKS_MAX: usize = 16;
 /// Channels of a record.
 const CHANNELS_MAX: usize = 10_000;
@@ -157,6 +161,8 @@ impl Resumption {
     }
 
     fn look(&mut self, is_last: bool, actions: &mut Vec<Action>) {
+        // Another connection may have gone on with what an earlier look had found.
+        (self.was, self.places) = (None, Cursor::default());
         self.stage = Stage::Looking { is_last };
         self.ask(SessionAsk::Inspect, actions);
     }
@@ -190,14 +196,27 @@ impl Resumption {
         }
     }
 
-    /// The session's channel cannot be reached.
-    pub(super) fn refused(&mut self, request: &Request, now: Now, actions: &mut Vec<Action>) {
-        if let Request::Session(SessionAsk::Keep(_)) = request {
-            self.is_keeping = false;
-            self.keep_at = Some(now.moment + KEEP_EVERY);
-        } else {
-            let reason = "the session cannot be reached; reconnect";
-            actions.push(Action::Close(CloseCode::OverCapacity.because(reason)));
+    /// The session's channel cannot be reached, or another connection has come first.
+    pub(super) fn refused(
+        &mut self,
+        request: &Request,
+        refusal: &Refusal,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        match request {
+            Request::Session(SessionAsk::Keep(_)) => {
+                self.is_keeping = false;
+                self.keep_at = Some(now.moment + KEEP_EVERY);
+            }
+            // Of a refusal that comes from another node only the text is left.
+            Request::Join { .. } if refusal.to_string() == SESSION_IS_HELD => {
+                self.look(false, actions);
+            }
+            _ => {
+                let reason = "the session cannot be reached; reconnect";
+                actions.push(Action::Close(CloseCode::OverCapacity.because(reason)));
+            }
         }
     }
 
@@ -236,14 +255,15 @@ impl Resumption {
             }
             Signal::Marked { number, cursor } => {
                 self.mark_at = None;
-                if self.marks.len() >= MARKS_MAX {
-                    self.marks.pop_front();
+                if self.marks.len() < MARKS_MAX {
+                    self.marks.push_back((number, cursor));
+                } else {
+                    self.mark_at = Some(now.moment + MARK_AFTER);
                 }
-                self.marks.push_back((number, cursor));
             }
             Signal::Challenged => {
                 self.answer_by = Some(now.moment + ANSWER_WITHIN);
-                actions.push(Action::Mark);
+                self.mark(now, actions);
             }
             _ => {}
         }
@@ -280,15 +300,23 @@ impl Resumption {
             self.look(true, actions);
         }
         if is_due(self.mark_at) {
-            // Until the mark is there: the relay may be too busy to take it.
-            self.mark_at = Some(now.moment + MARK_AFTER);
-            actions.push(Action::Mark);
+            self.mark(now, actions);
         }
         if is_due(self.keep_at) {
             if now.moment >= self.forget_at {
                 self.places.retain(|channel| channels.contains(channel));
             }
             self.keep(socket, now, actions);
+        }
+    }
+
+    /// Asks for a mark until it is there: the relay may be too busy to take it.
+    fn mark(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let pause = if self.answer_by.is_some() { MARK_AGAIN_AFTER } else { MARK_AFTER };
+        self.mark_at = Some(now.moment + pause);
+        // The answers to those that are on their way show as well that the client lives.
+        if self.marks.len() < MARKS_MAX {
+            actions.push(Action::Mark);
         }
     }
 

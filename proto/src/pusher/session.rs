@@ -102,7 +102,7 @@ impl Session {
             }
             Input::Refused { channel, request, refusal } => {
                 match self.resumption.as_mut().filter(|own| *own.channel() == channel) {
-                    Some(resumption) => resumption.refused(&request, now, actions),
+                    Some(resumption) => resumption.refused(&request, &refusal, now, actions),
                     None => self.refused(&channel, &request, &refusal, actions),
                 }
             }

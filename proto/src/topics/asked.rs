@@ -49,15 +49,15 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawV
     Deserialize::deserialize(deserializer).map(Some)
 }
 
-impl Message {
-    /// Reads the arguments of an event: an object, and nothing else that counts.
-    pub(super) fn parse(arguments: &str) -> Result<Self, Refusal> {
-        let arguments: Vec<&RawValue> = serde_json::from_str(arguments).unwrap_or_default();
-        let first = arguments.first().map_or("null", |first| first.get());
-        serde_json::from_str(first)
-            .map_err(|error| Refusal::Malformed(format!("the message cannot be read: {error}")))
-    }
+/// Reads the arguments of a client's event: an object, and nothing else that counts.
+pub(super) fn argument<'a, T: Deserialize<'a>>(arguments: &'a str) -> Result<T, Refusal> {
+    let arguments: Vec<&RawValue> = serde_json::from_str(arguments).unwrap_or_default();
+    let first = arguments.first().map_or("null", |first| first.get());
+    serde_json::from_str(first)
+        .map_err(|error| Refusal::Malformed(format!("the message cannot be read: {error}")))
+}
 
+impl Message {
     pub(super) fn topic(&self) -> Result<&str, Refusal> {
         self.topic.as_deref().ok_or(Refusal::Rule("a `topic` is missing"))
     }

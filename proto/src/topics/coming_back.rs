@@ -34,7 +34,7 @@ impl Socket {
             let since = coming_back.cursor.get(&channel);
             requests.push((channel, Request::Join { role, since }));
         }
-        if requests.len() > voice.app.limits.channels_per_connection {
+        if voice.app.check_channels(requests.len()).is_err() {
             return self.accept(None, voice);
         }
         for (channel, request) in requests {

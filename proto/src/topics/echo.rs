@@ -24,6 +24,7 @@ use crate::plain::code;
 use crate::refusal::Refusal;
 use crate::socketio;
 
+use super::asked::argument;
 use super::session::normal;
 use super::voice::Voice;
 
@@ -36,8 +37,10 @@ pub(super) struct Echo {
     id: SocketId,
     shown: Arc<Shown>,
     channels: BTreeSet<ChannelName>,
-    /// Channels about which the application is being asked.
-    asking: BTreeSet<ChannelName>,
+    /// Channels about which the application is being asked, by the question whose answer counts.
+    asking: BTreeMap<ChannelName, u64>,
+    /// Questions so far.
+    questions: u64,
     client_events: ClientEvents,
 }
 
@@ -65,8 +68,9 @@ impl Echo {
     /// The socket of a client that has asked to be let in. Its id is the one that back ends are told in
     /// `X-Socket-ID`, so that an event can leave it out.
     pub(super) fn new(id: SocketId, shown: Arc<Shown>) -> Self {
-        let (channels, asking) = (BTreeSet::new(), BTreeSet::new());
-        Self { id, shown, channels, asking, client_events: ClientEvents::new() }
+        let (channels, asking) = (BTreeSet::new(), BTreeMap::new());
+        let client_events = ClientEvents::new();
+        Self { id, shown, channels, asking, questions: 0, client_events }
     }
 
     /// Something happened that is about it.
@@ -76,7 +80,9 @@ impl Echo {
                 let id = self.id.to_string();
                 voice.accept(socketio::Socket { id: &id, private: None });
             }
-            Input::Authorized { channel, answer } => self.authorized(channel, answer, voice),
+            Input::Authorized { channel, number, answer } => {
+                self.authorized((channel, number), answer, voice);
+            }
             Input::Refused { channel, request: Request::Join { .. }, refusal } => {
                 self.channels.remove(&channel);
                 refused(channel.as_str(), &refusal, voice);
@@ -99,13 +105,7 @@ impl Echo {
         admitted: Result<(), Refusal>,
         voice: &mut Voice<'_>,
     ) {
-        let arguments: Vec<&RawValue> = serde_json::from_str(arguments).unwrap_or_default();
-        let first = arguments.first().map_or("null", |first| first.get());
-        let message = admitted.and_then(|()| {
-            serde_json::from_str::<Message<'_>>(first)
-                .map_err(|error| Refusal::Malformed(format!("the message cannot be read: {error}")))
-        });
-        let message = match message {
+        let message = match admitted.and_then(|()| argument::<Message<'_>>(arguments)) {
             Ok(message) => message,
             Err(refusal) => return error(&refusal, voice),
         };
@@ -135,18 +135,16 @@ impl Echo {
 
     fn subscribe(&mut self, message: &Message<'_>, voice: &mut Voice<'_>) -> Result<(), Refusal> {
         let channel = voice.app.channel(&message.channel)?;
-        let limit = voice.app.limits.channels_per_connection;
-        let is_known = self.channels.contains(&channel) || self.asking.contains(&channel);
-        if self.channels.len() + self.asking.len() >= limit && !is_known {
-            let what = "channels of a connection";
-            return Err(Refusal::TooMany { what, limit, setting: "channels_per_connection" });
+        if !self.channels.contains(&channel) && !self.asking.contains_key(&channel) {
+            voice.app.check_channels(self.channels.len() + self.asking.len() + 1)?;
         }
         match (channel.kind(), &voice.app.laravel_echo) {
             (kind, _) if kind.reserved => Err(Refusal::Unauthorized(code::PERMISSION_DENIED)),
             (kind, Some(backend)) if kind.is_guarded() => {
                 let headers = self.headers(backend, message.auth);
-                self.asking.insert(channel.clone());
-                voice.act(Action::Authorize { channel, headers });
+                self.questions += 1;
+                self.asking.insert(channel.clone(), self.questions);
+                voice.act(Action::Authorize { channel, number: self.questions, headers });
                 Ok(())
             }
             (kind, None) if kind.is_guarded() => {
@@ -177,14 +175,15 @@ impl Echo {
 
     fn authorized(
         &mut self,
-        channel: ChannelName,
+        (channel, number): (ChannelName, u64),
         answer: Result<Vec<u8>, Refusal>,
         voice: &mut Voice<'_>,
     ) {
-        if !self.asking.remove(&channel) {
-            // The client has left it meanwhile.
+        if self.asking.get(&channel) != Some(&number) {
+            // The client has left it meanwhile, and may have asked again, as somebody else.
             return;
         }
+        self.asking.remove(&channel);
         let member = answer.and_then(|body| answer::read(&body, voice.app, self.id, &channel));
         match member {
             Ok(member) => self.join(channel, member, voice),
@@ -232,3 +231,6 @@ fn error(refusal: &Refusal, voice: &mut Voice<'_>) {
     let (word, message) = (code::word(refusal), quoted(&refusal.to_string()));
     voice.emit("error", &format!(r#"{{"code":"{word}","message":{message}}}"#));
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,7 +134,7 @@ impl Socket {
         admitted: Result<(), Refusal>,
         voice: &mut Voice<'_>,
     ) {
-        let message = match admitted.and_then(|()| Message::parse(arguments)) {
+        let message = match admitted.and_then(|()| asked::argument::<Message>(arguments)) {
             Ok(message) => message,
             Err(refusal) => return answer(&Asked::new(name, None, ack), Err(&refusal), voice),
         };
@@ -162,11 +162,8 @@ impl Socket {
         match name {
             "subscribe" => {
                 let (channel, role) = self.visitor.subscribe(app, message.topic()?)?;
-                let limit = app.limits.channels_per_connection;
-                if self.channels.len() >= limit && !self.channels.contains(&channel) {
-                    let what = "channels of a connection";
-                    let setting = "channels_per_connection";
-                    return Err(Refusal::TooMany { what, limit, setting });
+                if !self.channels.contains(&channel) {
+                    app.check_channels(self.channels.len() + 1)?;
                 }
                 self.channels.insert(channel.clone());
                 Ok((channel, Request::Join { role, since: None }))

@@ -157,16 +157,82 @@ fn an_empty_channel_is_not_forgotten_while_a_user_may_come_back() {
               n1: welcome 1.0 @0 members ana
             > leave 1 1
             > wait 150
-              webhook ChannelVacated
             > told
             > idle?
               false
             > wait 50
             > wait 3
               webhook MemberRemoved { user_id: "ana" }
+              webhook ChannelVacated
             > told
             > idle?
               true
+        "#]],
+    );
+}
+
+#[test]
+fn a_channel_of_one_who_comes_and_goes_is_occupied_all_the_time() {
+    check(
+        "presence-room",
+        "join 1 1 ana with 10
+         leave 1 1
+         wait 9
+         join 1 2 ana with 10
+         leave 1 2
+         wait 9
+         join 2 3 ana with 10
+         unsubscribe 2 3
+         wait 3",
+        expect![[r#"
+            > join 1 1 ana with 10
+              webhook ChannelOccupied
+              webhook MemberAdded { user_id: "ana" }
+              n1: welcome 1.0 @0 members ana
+            > leave 1 1
+            > wait 9
+            > join 1 2 ana with 10
+              n1: welcome 2.0 @0 members ana
+            > leave 1 2
+            > wait 9
+            > join 2 3 ana with 10
+              n2: welcome 3.0 @0 members ana
+            > unsubscribe 2 3
+            > wait 3
+              webhook MemberRemoved { user_id: "ana" }
+              webhook ChannelVacated
+        "#]],
+    );
+}
+
+#[test]
+fn a_channel_is_vacated_when_the_last_who_may_come_back_does_not() {
+    check(
+        "presence-room",
+        "join 1 1 ana with 10
+         join 1 2 ben
+         leave 1 1
+         leave 1 2
+         wait 9
+         wait 1
+         wait 3",
+        expect![[r#"
+            > join 1 1 ana with 10
+              webhook ChannelOccupied
+              webhook MemberAdded { user_id: "ana" }
+              n1: welcome 1.0 @0 members ana
+            > join 1 2 ben
+              n1: +ben but 2.0
+              webhook MemberAdded { user_id: "ben" }
+              n1: welcome 2.0 @0 members ana,ben
+            > leave 1 1
+            > leave 1 2
+            > wait 9
+              webhook MemberRemoved { user_id: "ben" }
+            > wait 1
+            > wait 3
+              webhook MemberRemoved { user_id: "ana" }
+              webhook ChannelVacated
         "#]],
     );
 }

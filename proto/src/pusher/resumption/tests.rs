@@ -42,6 +42,11 @@ impl Client {
         self.apply(Input::Answered { channel, request, reply })
     }
 
+    fn refuse(&mut self, request: Request, refusal: Refusal) -> Vec<String> {
+        let channel = self.session.resumption().unwrap().channel().clone();
+        self.apply(Input::Refused { channel, request, refusal })
+    }
+
     fn found(&mut self, summary: Summary) -> Vec<String> {
         self.answer(Request::Session(SessionAsk::Inspect), Reply::Channel(summary))
     }
@@ -160,10 +165,8 @@ fn a_record_is_written_again_before_it_is_forgotten_and_after_a_failure() {
     client.apply(Input::Proven(1));
     let record = client.wait(1_000);
     assert_eq!(record, [r#"Keep("1.1 room~5-1-1")"#]);
-    let channel = client.session.resumption().unwrap().channel().clone();
     let request = Request::Session(SessionAsk::Keep(String::new()));
-    let refusal = Refusal::Unavailable;
-    client.apply(Input::Refused { channel, request: request.clone(), refusal });
+    client.refuse(request.clone(), Refusal::Unavailable);
     assert_eq!(client.wait(1_000), record);
     client.answer(request, Reply::Done);
     assert!(client.wait(59_000).is_empty());
@@ -223,13 +226,68 @@ fn a_connection_that_does_not_answer_gives_the_session_up() {
 }
 
 #[test]
+fn of_two_that_find_a_session_at_once_one_has_it() {
+    let record = Some("1.1 room~5-1-1");
+    let mut late = Client::new("3.3");
+    late.apply(Input::Opened);
+    assert_eq!(late.found(kept(record)), ["join as SignedIn"]);
+    let is_held = || Refusal::Rule(SESSION_IS_HELD);
+    // As the node of the session's channel says it, and as another node hears it.
+    for refusal in [is_held(), Refusal::Malformed(is_held().to_string())] {
+        assert_eq!(
+            late.refuse(Request::Join { role: Role::SignedIn, since: None }, refusal),
+            ["Inspect"]
+        );
+    }
+    assert_eq!(late.found(held()), ["Challenge"]);
+    assert_eq!(late.wait(1_500), ["Inspect"]);
+    assert!(late.found(held())[0].contains("connection_established"));
+    // It has nothing of what it had found.
+    assert_eq!(late.session.resumption().unwrap().earlier_socket(), None);
+    assert_eq!(late.subscribe("room"), ["join room since None"]);
+}
+
+#[test]
+fn a_challenge_is_answered_also_if_the_relay_was_too_busy() {
+    let mut holder = Client::new("1.1");
+    holder.enter(None);
+    assert_eq!(holder.apply(Input::Signal(Signal::Challenged)), ["Mark"]);
+    assert!(holder.wait(199).is_empty());
+    assert_eq!(holder.wait(1), ["Mark"]);
+    holder.marked(1, "room~1-1-1");
+    assert!(holder.wait(500).is_empty());
+    holder.apply(Input::Proven(1));
+    assert!(!holder.wait(1_000).iter().any(|action| action.contains("Close")));
+}
+
+#[test]
+fn a_client_that_is_slow_to_answer_proves_what_it_was_asked_first() {
+    let mut client = Client::new("1.1");
+    client.enter(None);
+    client.subscribe("room");
+    for number in 1..=20 {
+        client.marked(number, &format!("room~{number}-1-1"));
+    }
+    // What was left out is asked for again, once there is room.
+    assert!(client.wait(1_000).is_empty());
+    client.apply(Input::Proven(1));
+    assert_eq!(client.wait(0), [r#"Keep("1.1 room~1-1-1")"#]);
+    client.answer(Request::Session(SessionAsk::Keep(String::new())), Reply::Done);
+    assert_eq!(client.wait(1_000), ["Mark"]);
+    client.marked(21, "room~20-1-1");
+    client.apply(Input::Proven(21));
+    assert_eq!(client.wait(0), [r#"Keep("1.1 room~20-1-1")"#]);
+}
+
+#[test]
 fn a_session_that_cannot_be_reached_is_no_session() {
     let mut client = Client::new("1.1");
     client.apply(Input::Opened);
-    let channel = client.session.resumption().unwrap().channel().clone();
-    let request = Request::Session(SessionAsk::Inspect);
-    let refusal = Refusal::Unavailable;
-    assert!(client.apply(Input::Refused { channel, request, refusal })[0].contains("4100"));
+    for request in
+        [Request::Session(SessionAsk::Inspect), Request::Join { role: Role::SignedIn, since: None }]
+    {
+        assert!(client.refuse(request, Refusal::Unavailable)[0].contains("4100"));
+    }
 }
 
 #[test]

@@ -20,10 +20,8 @@ impl Session {
         app: &App,
     ) -> Result<Action, Refusal> {
         let channel = app.channel(&request.channel)?;
-        let limit = app.limits.channels_per_connection;
-        if self.channels.len() >= limit && !self.channels.contains(&channel) {
-            let what = "channels of a connection";
-            return Err(Refusal::TooMany { what, limit, setting: "channels_per_connection" });
+        if !self.channels.contains(&channel) {
+            app.check_channels(self.channels.len() + 1)?;
         }
         let member = self.authorize(&channel, request, app)?;
         let is_new = self.channels.insert(channel.clone());
