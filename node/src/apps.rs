@@ -43,8 +43,8 @@ pub struct AppEntry {
     /// Its counters.
     pub metrics: AppMetrics,
     jwks: Vec<KeySet>,
-    authorizer: Option<Authorizer>,
-    echo: Option<EchoAuthorizer>,
+    authorizer: Option<Arc<Authorizer>>,
+    echo: Option<Arc<EchoAuthorizer>>,
 }
 
 impl AppEntry {
@@ -114,11 +114,10 @@ impl Apps {
         let mut set = Set { digest: digest::of_apps(&apps), ..Set::default() };
         for app in apps {
             let metrics = AppMetrics::new(&self.0.metrics, &app.id);
-            let jwks = self.key_sets(&app);
-            let new = |terms| Authorizer::new(self.0.client.clone(), terms);
-            let authorizer = app.authorization.as_ref().map(new);
-            let echo = app.laravel_echo.as_ref();
-            let echo = echo.map(|_| EchoAuthorizer::new(self.0.client.clone()));
+            let before = self.by_id(app.id.as_str());
+            let before = before.as_deref();
+            let jwks = self.key_sets(before, &app);
+            let (authorizer, echo) = (self.authorizer(before, &app), self.echo(before, &app));
             let entry = Arc::new(AppEntry { app, metrics, jwks, authorizer, echo });
             for id in std::iter::once(&entry.app.id).chain(&entry.app.aliases) {
                 set.by_id.insert(id.as_str().to_owned(), Arc::clone(&entry));
@@ -129,16 +128,33 @@ impl Apps {
     }
 
     /// The sets of an app's keys: those that it had already stay as they are.
-    fn key_sets(&self, app: &App) -> Vec<KeySet> {
-        let before = self.by_id(app.id.as_str());
+    fn key_sets(&self, before: Option<&AppEntry>, app: &App) -> Vec<KeySet> {
         let had = |source: &JwksSource| {
-            let sets = before.as_ref().map(|entry| entry.jwks.as_slice()).unwrap_or_default();
+            let sets = before.map(|entry| entry.jwks.as_slice()).unwrap_or_default();
             sets.iter().find(|set| set.is_of(source)).cloned()
         };
         let start = |source: &JwksSource| {
             KeySet::start(self.0.client.clone(), source.clone(), Pace::default())
         };
         app.jwks.iter().map(|source| had(source).unwrap_or_else(|| start(source))).collect()
+    }
+
+    /// What asks an app who its visitors are. What it remembers counts as long as the app would be asked
+    /// the same, and its answers would allow the same.
+    fn authorizer(&self, before: Option<&AppEntry>, app: &App) -> Option<Arc<Authorizer>> {
+        let terms = app.authorization.as_ref()?;
+        let settings = |app: &App| (app.authorization.clone(), app.roles.clone(), app.key.clone());
+        let same = before.filter(|entry| settings(&entry.app) == settings(app));
+        let had = same.and_then(|entry| entry.authorizer.clone());
+        Some(had.unwrap_or_else(|| Arc::new(Authorizer::new(self.0.client.clone(), terms))))
+    }
+
+    /// What asks an app about subscriptions of Laravel Echo: as many at once as before.
+    fn echo(&self, before: Option<&AppEntry>, app: &App) -> Option<Arc<EchoAuthorizer>> {
+        let backend = app.laravel_echo.as_ref()?;
+        let same = before.filter(|entry| entry.app.laravel_echo.as_ref() == Some(backend));
+        let had = same.and_then(|entry| entry.echo.clone());
+        Some(had.unwrap_or_else(|| Arc::new(EchoAuthorizer::new(self.0.client.clone()))))
     }
 
     /// The app of this id.
@@ -163,5 +179,42 @@ impl Apps {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<AppEntry>> {
         self.0.present.load().by_key.values().map(Arc::clone).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::AppId;
+    use proto::app::Secret;
+    use proto::authorization::{Authorization, Backend};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_an_app_was_asked_is_remembered_until_its_settings_change() {
+        let mut app = App::new(AppId::parse("a").unwrap(), "key", Secret::new("secret"));
+        let backend = Backend {
+            url: "https://example.com".into(),
+            allow_private_address: false,
+            timeout: std::time::Duration::from_secs(1),
+            headers: Vec::new(),
+        };
+        app.laravel_echo = Some(backend.clone());
+        app.authorization = Some(Authorization { backend, cache_seconds: 10, cache_entries: 10 });
+        let apps = Apps::new(vec![app.clone()], Metrics::new());
+        let asking = || {
+            let entry = apps.by_id("a").unwrap();
+            (entry.authorizer.clone().unwrap(), entry.echo.clone().unwrap())
+        };
+        let first = asking();
+        app.client_events = false;
+        apps.replace(vec![app.clone()]);
+        let second = asking();
+        assert!(Arc::ptr_eq(&first.0, &second.0) && Arc::ptr_eq(&first.1, &second.1));
+        app.authorization.as_mut().unwrap().cache_seconds = 0;
+        app.laravel_echo.as_mut().unwrap().headers.push("cookie".into());
+        apps.replace(vec![app]);
+        let third = asking();
+        assert!(!Arc::ptr_eq(&first.0, &third.0) && !Arc::ptr_eq(&first.1, &third.1));
     }
 }

@@ -15,7 +15,7 @@ use proto::authorization::{
 use proto::http::webhook::signature;
 use proto::visitor::Visitor;
 use proto::{App, ChannelName, SocketId};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
@@ -34,6 +34,8 @@ struct Caller {
     calls: Semaphore,
     /// Whether the last question had no answer of use: said once, not for each visitor.
     is_failing: AtomicBool,
+    /// Whether somebody waited for their turn in vain, and nobody has had it at once since.
+    is_crowded: AtomicBool,
 }
 
 /// What asks one app who its visitors are.
@@ -66,11 +68,21 @@ enum CallError {
     Outgoing(#[from] OutgoingError),
     #[error("the answer is of no use: {0}")]
     Answer(#[from] AnswerError),
+    #[error(
+        "its status is {0}: 200, 401, 403, 404 or 419 was expected; redirects are not followed"
+    )]
+    EchoStatus(u16),
 }
 
 impl Caller {
     fn new(client: Client) -> Self {
-        Self { client, calls: Semaphore::new(CALLS_MAX), is_failing: AtomicBool::new(false) }
+        let calls = Semaphore::new(CALLS_MAX);
+        Self {
+            client,
+            calls,
+            is_failing: AtomicBool::new(false),
+            is_crowded: AtomicBool::new(false),
+        }
     }
 
     /// Posts a body, with the headers that are passed on, and reads the answer with `read`. Waits for
@@ -80,17 +92,30 @@ impl Caller {
         (app, backend): (&App, &Backend),
         headers: &[&Header],
         (kind, body): (&str, String),
-        read: impl FnOnce(u16, Bytes) -> Result<T, AnswerError>,
+        read: impl FnOnce(u16, Bytes) -> Result<T, CallError>,
     ) -> Result<T, Denied> {
-        let waiting = timeout(backend.timeout, self.calls.acquire());
-        let Ok(Ok(_turn)) = waiting.await else {
+        let Some(_turn) = self.turn(app, backend).await else {
             return Err(Denied::Unavailable);
         };
         let asked = self.ask((app, backend), headers, (kind, body)).await;
-        let read = |(status, body)| Ok(read(status, body)?);
-        let outcome: Result<T, CallError> = asked.map_err(CallError::from).and_then(read);
+        let outcome = asked.map_err(CallError::from).and_then(|(status, body)| read(status, body));
         self.note(app, backend, outcome.as_ref().err());
         outcome.map_err(|_| Denied::Unavailable)
+    }
+
+    /// The right to ask. None if it does not come in time, which is said once, not for each visitor.
+    async fn turn(&self, app: &App, backend: &Backend) -> Option<SemaphorePermit<'_>> {
+        if let Ok(turn) = self.calls.try_acquire() {
+            self.is_crowded.store(false, Ordering::Relaxed);
+            return Some(turn);
+        }
+        if let Ok(Ok(turn)) = timeout(backend.timeout, self.calls.acquire()).await {
+            return Some(turn);
+        }
+        if !self.is_crowded.swap(true, Ordering::Relaxed) {
+            tracing::warn!(app = %app.id, url = %backend.url, at_once = CALLS_MAX, "an app answers too slowly for all its visitors; some are told to come again");
+        }
+        None
     }
 
     async fn ask(
@@ -152,7 +177,8 @@ impl Authorizer {
         }
         let body = ("application/json", question.body().to_owned());
         let read = |status, body: Bytes| {
-            authorization::read((status, &body), app, self.clock.now().unix_ms)
+            let now = self.clock.now();
+            authorization::read((status, &body), app, now.unix_ms).map_err(CallError::from)
         };
         let called = self.caller.call((app, backend), question.headers(), body, read).await;
         let verdict = called.inspect_err(|_| metrics.authorized("failed"))?;
@@ -189,7 +215,7 @@ impl EchoAuthorizer {
         let read = |status, body: Bytes| match status {
             200 => Ok(Ok(body.to_vec())),
             401 | 403 | 404 | 419 => Ok(Err(Forbidden)),
-            status => Err(AnswerError::Status(status)),
+            status => Err(CallError::EchoStatus(status)),
         };
         let headers: Vec<&Header> = headers.iter().collect();
         let body = ("application/x-www-form-urlencoded", form);

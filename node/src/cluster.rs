@@ -19,3 +19,4 @@ pub use member::{Member, MemberParts, Message, Status};
 pub use peers::{LinkStatus, Peers};
 pub use pulse::Pulse;
 pub use start::{Cluster, alone, incarnation};
+pub use visits::Unreached;

@@ -17,16 +17,17 @@ use proto::wire::Wire;
 
 use crate::clock::Clock;
 use crate::http::cors;
+use crate::http::error::HttpError;
 use crate::random;
 use crate::websocket::{accept, upgraded};
 
-mod asked;
+mod arrival;
 mod bridge;
 mod knock;
 mod link;
 mod sessions;
 
-use asked::{Asked, Transport};
+use arrival::{Arrival, Transport};
 use bridge::Bridge;
 use knock::Knock;
 pub use link::Link;
@@ -57,7 +58,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let start: Start = Box::new(|link| Box::pin(start(link)));
-    let page = cors::Asked::new(&request, |origin| cors::Allowed::by(terms.app, origin));
+    let page = cors::PageRequest::new(&request, |origin| cors::Allowed::by(terms.app, origin));
     let mut response = match page.preflight() {
         Some(answer) => answer,
         None => answer(sessions, terms, request, start).await.unwrap_or_else(refused),
@@ -72,12 +73,12 @@ async fn answer(
     request: Request<Body>,
     start: Start,
 ) -> Result<Response<Body>, Refusal> {
-    let asked = Asked::of(&request)?;
+    let arrival = Arrival::of(&request)?;
     let origin = request.headers().get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
     if !terms.app.allows_origin(origin) {
         return Err(Refusal::Forbidden);
     }
-    match (asked.sid, asked.transport) {
+    match (arrival.sid, arrival.transport) {
         (Some(sid), Transport::Polling) => forward(sessions, terms, &sid, request).await,
         (Some(sid), Transport::WebSocket) => join(sessions, terms, &sid, request),
         (None, Transport::Polling) => {
@@ -144,26 +145,28 @@ async fn forward(
     request: Request<Body>,
 ) -> Result<Response<Body>, Refusal> {
     let answer = match (sessions.home(sid), request.method()) {
-        (None, &Method::GET) => sessions.poll(sid).await.unwrap_or(Visited::Gone),
+        (None, &Method::GET) => Ok(sessions.poll(sid).await.unwrap_or(Visited::Gone)),
         (None, &Method::POST) => {
-            sessions.post(sid, request.into_body()).await.unwrap_or(Visited::Gone)
+            Ok(sessions.post(sid, request.into_body()).await.unwrap_or(Visited::Gone))
         }
         (Some(home), &Method::GET) => sessions.visit(&home, sid, Errand::Poll).await,
         (Some(home), &Method::POST) => {
             match read_all(request.into_body(), terms.timing.max_payload).await {
                 Ok(body) => sessions.visit(&home, sid, Errand::Post(body)).await,
-                Err(answer) => answer,
+                Err(answer) => Ok(answer),
             }
         }
         _ => return Err(Refusal::BadRequest),
     };
     match answer {
-        Visited::Payload(text) => Ok(payload(text)),
+        Ok(Visited::Payload(text)) => Ok(payload(text)),
         // The JavaScript server's type, which it has for the sake of old browsers.
-        Visited::Taken => Ok(([(CONTENT_TYPE, "text/html")], "ok").into_response()),
-        Visited::TooLarge => Ok(StatusCode::PAYLOAD_TOO_LARGE.into_response()),
-        Visited::Refused(refusal) => Err(refusal),
-        Visited::Gone => Err(Refusal::UnknownSession),
+        Ok(Visited::Taken) => Ok(([(CONTENT_TYPE, "text/html")], "ok").into_response()),
+        Ok(Visited::TooLarge) => Ok(StatusCode::PAYLOAD_TOO_LARGE.into_response()),
+        Ok(Visited::Refused(refusal)) => Err(refusal),
+        Ok(Visited::Gone) => Err(Refusal::UnknownSession),
+        // Engine.IO has no word for it.
+        Err(unreached) => Ok(HttpError::unavailable(unreached.to_string()).into_response()),
     }
 }
 

@@ -144,29 +144,21 @@ async fn serve_http(stream: Stream, peer: Peer, routes: Router, mut stop: watch:
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let next = tokio::select! {
-        outcome = &mut connection => Next::Over(outcome),
-        begin = taken.recv() => Next::Taken(begin),
-        _ = stop.wait_for(|&stop| stop) => Next::Stop,
-    };
-    let outcome = match next {
-        Next::Over(outcome) => outcome,
-        Next::Taken(begin) => return become_another(connection, begin),
-        Next::Stop => {
-            Pin::new(&mut connection).graceful_shutdown();
-            connection.await
+    let mut is_stopping = false;
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut connection => break outcome,
+            // The handler of a last request may want it too.
+            begin = taken.recv() => return become_another(connection, begin),
+            _ = stop.wait_for(|&stop| stop), if !is_stopping => {
+                is_stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
         }
     };
     if let Err(error) = outcome {
         tracing::debug!(address = %peer.address, %error, "an HTTP connection failed");
     }
-}
-
-/// What becomes of an HTTP connection.
-enum Next {
-    Over(Result<(), hyper::Error>),
-    Taken(Option<Begin>),
-    Stop,
 }
 
 /// Gives a connection to the handler that wants it. It goes on in a task of its own: this one is made
@@ -211,4 +203,42 @@ pub fn raise_descriptor_limit() -> u64 {
 #[must_use]
 pub fn acceptor(config: Arc<rustls::ServerConfig>) -> TlsAcceptor {
     TlsAcceptor::from(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Extension;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_is_under_way_when_the_port_stops_can_still_become_a_stream() {
+        let (stop, asked) = (watch::Sender::new(false), Arc::new(Notify::new()));
+        let (stopping, arrived) = (stop.clone(), Arc::clone(&asked));
+        let handler = async move |Extension(takeover): Extension<Takeover>| -> &'static str {
+            arrived.notify_one();
+            stopping.subscribe().wait_for(|&stop| stop).await.unwrap();
+            // The connection has heard of it too.
+            sleep(Duration::from_millis(20)).await;
+            let stream = |mut stream: Stream| async move {
+                stream.write_all(b"a stream").await.unwrap();
+            };
+            takeover.begin(Box::new(move |socket| Box::pin(stream(socket)))).await
+        };
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Router::new().route("/", get(handler));
+        tokio::spawn(serve(listener, None, routes, stop.subscribe()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        asked.notified().await;
+        stop.send_replace(true);
+        let mut said = String::new();
+        let read = client.read_to_string(&mut said);
+        timeout(Duration::from_secs(20), read).await.expect("it does not hang").unwrap();
+        assert_eq!(said, "a stream");
+    }
 }

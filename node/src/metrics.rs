@@ -1,5 +1,6 @@
 //! Every metric, named in one place. Handles are kept where they are counted, so that the delivery
-//! path never looks one up; gauges are read from the real tables when they are asked for.
+//! path never looks one up; gauges of channels and queues are read from the real tables when they are
+//! asked for.
 //!
 //! Labels are bounded: configured apps, wire transports, closed sets of words. Never a channel, a
 //! user, a socket or an address.

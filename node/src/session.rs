@@ -28,11 +28,12 @@ mod log;
 mod questions;
 mod requests;
 mod seats;
+mod unanswered;
 
 pub use log::CLIENTS;
 
 use questions::{About, Questions};
-use requests::{Asked, Outcome, Requests};
+use requests::{ChannelRequest, Outcome, Requests};
 use seats::Seats;
 
 /// Requests to channels that one connection may have unanswered; then its socket is not read.
@@ -247,7 +248,7 @@ impl Task {
             Action::Mark => self.server.relay.mark(*socket),
             Action::Ask { channel, request } => {
                 let was = door.resumption().and_then(Resumption::earlier_socket);
-                let asked = Asked { by, was, channel, request };
+                let asked = ChannelRequest { by, was, channel, request };
                 self.requests.ask((&self.server, entry), *socket, asked);
             }
             Action::Verify(proof) => self.seats.verify(Arc::clone(entry), wire, proof),
@@ -262,7 +263,7 @@ impl Task {
             }
             Action::Leave(socket) => {
                 self.requests.forget(socket);
-                self.questions.forget(socket);
+                self.questions.leave(socket);
                 self.seats.leave(&self.server.relay, socket);
             }
             Action::Name(name) => outbox.set_name(name),
@@ -300,13 +301,13 @@ impl Task {
         self.server.router.leave(key, *socket);
     }
 
-    fn answered(&mut self, (asked, outcome): (Asked, Outcome)) -> Result<(), End> {
+    fn answered(&mut self, (asked, outcome): (ChannelRequest, Outcome)) -> Result<(), End> {
         let is_superseded = self.requests.is_superseded(&asked);
         if let Some(next) = self.requests.after(&asked) {
             let Connection { entry, socket, .. } = &self.connection;
             self.requests.ask((&self.server, entry), *socket, next);
         }
-        let Asked { by, channel, request, .. } = asked;
+        let ChannelRequest { by, channel, request, .. } = asked;
         let outcome = match outcome {
             Ok(Reply::Refused(refusal)) => Err(refusal.into()),
             outcome => outcome,
@@ -348,8 +349,9 @@ fn is_lost(error: &tokio_tungstenite::tungstenite::error::ProtocolError) -> bool
     matches!(error, ProtocolError::ResetWithoutClosingHandshake)
 }
 
-/// A word for metrics: one of a closed set.
-const fn word(close: &Close) -> &'static str {
+/// Why a connection was closed, as a word for metrics: one of a closed set.
+#[must_use]
+pub const fn word(close: &Close) -> &'static str {
     match close.code {
         1002 | 1007 => "protocol_error",
         1009 => "message_too_big",

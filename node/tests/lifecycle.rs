@@ -304,7 +304,7 @@ async fn tls_connect(
 }
 
 #[tokio::test]
-async fn gauges_equal_what_is_there() {
+async fn gauges_equal_what_is_there_after_a_reload_too() {
     let node = start(|_| {}).await;
     let mut clients = Vec::new();
     for number in 0..5 {
@@ -319,6 +319,11 @@ async fn gauges_equal_what_is_there() {
     assert_eq!(gauge(r#"handbell_subscriptions{app_id="app-id",type="public"}"#).await, Some(5.0));
     assert_eq!(gauge(r#"handbell_presence_members{app_id="app-id"}"#).await, Some(3.0));
     assert_eq!(gauge(r#"handbell_channels{app_id="app-id",type="presence"}"#).await, Some(1.0));
+    let apps = &node.server().apps;
+    apps.replace(apps.all().iter().map(|entry| entry.app.clone()).collect());
+    assert_eq!(gauge(connections).await, Some(5.0));
+    clients.push(Client::connect(&node).await);
+    assert_eq!(gauge(connections).await, Some(6.0));
     drop(clients);
     eventually("all gauges are zero again", async || {
         gauge(connections).await == Some(0.0)

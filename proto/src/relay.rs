@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use indexmap::map::Entry;
 
 use crate::channel::{Joined, Member, Part, Resumed, Resync, Role, Welcome};
 use crate::event::Publication;
@@ -38,6 +39,8 @@ pub struct Local<S> {
     joining: Vec<Joined>,
     /// The members as the connections have been told.
     members: Option<BTreeMap<UserId, Arc<Member>>>,
+    /// Who of them is here, and with how many connections.
+    here: BTreeMap<UserId, (Arc<Member>, usize)>,
     /// When the owner was asked for what is missing.
     asked: Option<Moment>,
     /// Whether the user of the channel is signed in, as watchers have been told.
@@ -85,6 +88,8 @@ pub struct Changes {
     pub added: Vec<Arc<Member>>,
     /// Members that went.
     pub removed: Vec<Arc<Member>>,
+    /// Members that are here and that the owner has not heard of, so that a welcome does not list them.
+    pub unlisted: Vec<Arc<Member>>,
 }
 
 impl<S> Default for Local<S> {
@@ -97,6 +102,7 @@ impl<S> Default for Local<S> {
             others: IndexMap::new(),
             joining: Vec::new(),
             members: None,
+            here: BTreeMap::new(),
             asked: None,
             is_online: false,
         }
@@ -149,7 +155,7 @@ impl<S> Local<S> {
                 }
                 // As what it came first holds, as in the channel's roster.
                 let since = welcome.position.offset;
-                self.subscribers.entry(socket).or_insert(Subscriber { sink, role, since });
+                self.enter(socket, Subscriber { sink, role, since });
             }
             Role::SignedIn | Role::Watcher => {
                 if role == Role::Watcher {
@@ -164,13 +170,33 @@ impl<S> Local<S> {
         Some(changes)
     }
 
+    fn enter(&mut self, socket: SocketId, subscriber: Subscriber<S>) {
+        let Entry::Vacant(place) = self.subscribers.entry(socket) else { return };
+        if let Role::Subscriber(Some(member)) = &place.insert(subscriber).role {
+            let new = || (Arc::clone(member), 0);
+            self.here.entry(member.user.clone()).or_insert_with(new).1 += 1;
+        }
+    }
+
+    fn exit(&mut self, socket: SocketId) {
+        let left = self.subscribers.swap_remove(&socket);
+        let Some(Role::Subscriber(Some(member))) = left.map(|left| left.role) else { return };
+        if let Some((_, connections)) = self.here.get_mut(&member.user) {
+            *connections -= 1;
+            if *connections == 0 {
+                self.here.remove(&member.user);
+            }
+        }
+    }
+
     /// Takes over who the members are, as the owner says; its connections were told something else.
     /// Who is here is a member, even if the owner has not heard of this part of the relay yet.
     fn learn(&mut self, members: &[Arc<Member>], changes: &mut Changes) {
         let mut present = by_user(members);
-        for subscriber in self.subscribers.values() {
-            if let Role::Subscriber(Some(member)) = &subscriber.role {
-                present.entry(member.user.clone()).or_insert_with(|| Arc::clone(member));
+        for (user, (member, _)) in &self.here {
+            if !present.contains_key(user) {
+                changes.unlisted.push(Arc::clone(member));
+                present.insert(user.clone(), Arc::clone(member));
             }
         }
         let known = self.members.replace(present.clone()).unwrap_or_default();
@@ -181,7 +207,7 @@ impl<S> Local<S> {
 
     /// A connection is no longer a subscriber.
     pub fn unsubscribe(&mut self, socket: SocketId) {
-        self.subscribers.swap_remove(&socket);
+        self.exit(socket);
         let is_it =
             |joined: &Joined| joined.socket == socket && matches!(joined.role, Role::Subscriber(_));
         self.joining.retain(|joined| !is_it(joined));
@@ -189,7 +215,7 @@ impl<S> Local<S> {
 
     /// A connection is gone.
     pub fn leave(&mut self, socket: SocketId) {
-        self.subscribers.swap_remove(&socket);
+        self.exit(socket);
         self.others.swap_remove(&socket);
         self.joining.retain(|joined| joined.socket != socket);
     }
@@ -278,9 +304,10 @@ impl<S> Local<S> {
         members.insert(member.user.clone(), Arc::clone(member)).is_none()
     }
 
-    /// A user went: who that was. None if the connections know.
+    /// A user went: who that was. None if the connections know, or if the user is here: then the owner
+    /// has not heard of this part of the relay yet.
     pub fn member_removed(&mut self, user: &UserId) -> Option<Arc<Member>> {
-        self.members.as_mut()?.remove(user)
+        self.members.as_mut().filter(|_| !self.here.contains_key(user))?.remove(user)
     }
 
     /// The user of the channel came or went. False if the watchers know.

@@ -55,6 +55,15 @@ impl Cut {
     }
 }
 
+/// The end of a time in which not all nodes could reach each other.
+#[derive(Clone, Debug)]
+pub struct Heal {
+    /// When they could again.
+    pub at: Duration,
+    /// Nodes that could reach each other all the time: each such side can have had its own order.
+    pub sides: Vec<Vec<Node>>,
+}
+
 /// Everything that is known.
 #[derive(Debug)]
 pub struct Judge {
@@ -69,6 +78,7 @@ pub struct Judge {
     closed: Vec<(Closed, Node)>,
     published: Vec<Published>,
     cut: Option<Cut>,
+    heal: Option<Heal>,
     /// By node and life of it: messages that it could not read.
     unreadable: BTreeMap<(Node, String), u64>,
     faults: Verdict,
@@ -86,6 +96,7 @@ impl Judge {
             closed: Vec::new(),
             published: Vec::new(),
             cut: None,
+            heal: None,
             unreadable: BTreeMap::new(),
             faults: Verdict::default(),
         }
@@ -162,6 +173,11 @@ impl Judge {
         self.cut = Some(cut);
     }
 
+    /// All nodes can reach each other again.
+    pub fn heal(&mut self, heal: Heal) {
+        self.heal = Some(heal);
+    }
+
     /// Notes what was found out elsewhere.
     pub fn note(&mut self, fault: Fault, what: String) {
         self.faults.add(fault, 1, || what);
@@ -179,7 +195,8 @@ impl Judge {
         let mut verdict = std::mem::take(&mut self.faults);
         let closed = self.closed.iter().map(|(closed, node)| (closed.connection, *node));
         let nodes = self.open.iter().map(|(&open, &node)| (open, node)).chain(closed).collect();
-        self.deliveries.judge(terms, &nodes, &mut verdict);
+        let heal = self.heal.take();
+        self.deliveries.judge(terms, (heal.as_ref(), &nodes), &mut verdict);
         let cut = self.cut.take();
         for published in std::mem::take(&mut self.published) {
             judge_publish(&published, terms, &mut verdict);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::channel::{Joined, Reply, Role};
+use proto::channel::{Delivery, Joined, Reply, Resumed, Role};
 use proto::event::{Data, Draft, Event, Origin, Priority};
 use proto::name::EventName;
 use proto::wire::Wire;
@@ -177,4 +177,24 @@ async fn a_relay_shard_that_panics_closes_its_connections_and_leaves_no_ghost() 
     let (_, subscribers) = publish_until_accepted(&node, "room", "to one").await;
     assert_eq!(subscribers, 1);
     read_until(&mut next, "to one").await;
+}
+
+/// Between the word that a connection is closed and its last frame there is time: what another way of
+/// the channel holds must not reach a client that has seen this one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_closed_for_a_gap_gets_nothing_that_comes_after_it() {
+    let node = Node::start(Config::dev(0, 0), Source::default()).await.unwrap();
+    // Nobody closes its socket: there is no session that would.
+    let mut closed = subscriber(&node, "room").await;
+    let (last, _) = publish(&node, "room", "before").await.unwrap();
+    read_until(&mut closed, "before").await;
+    let relay = &node.server().relay;
+    let resumed = Resumed { position: last, members: None, is_online: false, is_diverged: true };
+    relay.deliver(relay.id(), &key("room"), Delivery::Resumed(Arc::new(resumed))).await;
+    let mut next = subscriber(&node, "room").await;
+    publish(&node, "room", "after").await.unwrap();
+    read_until(&mut next, "after").await;
+    let mut buffer = [0; 4096];
+    let got = timeout(Duration::from_millis(50), closed.read(&mut buffer)).await;
+    assert!(got.is_err(), "{}", String::from_utf8_lossy(&buffer));
 }

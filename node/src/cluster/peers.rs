@@ -125,35 +125,36 @@ impl Peers {
 
     /// Asks a peer. The answer comes through the replier; that none will come does too.
     pub fn ask(&self, to: &RelayId, ask: Ask, replier: Replier) {
-        self.question(to, replier, |number| Message::Ask(number, ask));
+        let asked = self.question(to, usize::MAX, replier, |number| Message::Ask(number, ask));
+        if let Err(replier) = asked {
+            // It can be sent to another node when the view has changed.
+            replier.answer(Answer::NotOwner);
+        }
     }
 
-    /// Sends what a peer is to answer. Returns the number of the question, if it is on its way.
+    /// Sends what a peer is to answer, if the peer can be reached and no more bytes wait for it than
+    /// `backlog_max`. Returns the number of the question, or the replier if nothing was sent.
     pub(super) fn question(
         &self,
         to: &RelayId,
+        backlog_max: usize,
         replier: Replier,
         message: impl FnOnce(u64) -> Message,
-    ) -> Option<u64> {
+    ) -> Result<u64, Replier> {
         let peers = self.0.peers.load();
-        let Some(peer) = peers.get(to) else {
-            replier.answer(Answer::NotOwner);
-            return None;
-        };
-        let number = self.0.asked.fetch_add(1, Ordering::Relaxed);
+        let Some(peer) = peers.get(to) else { return Err(replier) };
         let now = self.0.clock.moment();
         let mut state = peer.lock();
-        // It has not been sent: it can be sent to another node when the view has changed.
-        if !state.link.is_connected() || state.link.health(now) != Health::Up {
-            drop(state);
-            replier.answer(Answer::NotOwner);
-            return None;
+        let is_reached = state.link.is_connected() && state.link.health(now) == Health::Up;
+        if !is_reached || state.link.backlog() > backlog_max {
+            return Err(replier);
         }
+        let number = self.0.asked.fetch_add(1, Ordering::Relaxed);
         state.asks.insert(number, replier);
         drop(state);
         let (kind, body) = message(number).encode();
         peer.push(kind, &body, &self.0.clock);
-        Some(number)
+        Ok(number)
     }
 
     /// Nobody waits for an answer any more.

@@ -60,8 +60,9 @@ pub async fn poll(
 /// `POST …/xhr_send`: what the client says.
 ///
 /// # Errors
-/// 404 if there is no such session, 503 if nobody can say whether there is, 403 for pages that may not connect, 413 for a body that is too
-/// large, 400 if it cannot be read. pusher-js does not look.
+/// 404 if there is no such session, 503 if it cannot be reached or nobody can say whether there is one,
+/// 403 for pages that may not connect, 413 for a body that is too large, 400 if it cannot be read.
+/// pusher-js does not look.
 pub async fn say(
     State(server): State<Arc<Server>>,
     named: Named,
@@ -85,8 +86,9 @@ pub async fn say(
     let home = elsewhere::home(&server, &entry.app.id, &named.channel).await;
     let home = home.map_err(Refusal::from)?.ok_or_else(gone)?;
     match elsewhere::say(&server, &home, &named.id, messages).await {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(gone()),
+        Ok(true) => Ok(StatusCode::NO_CONTENT),
+        Ok(false) => Err(gone()),
+        Err(unreached) => Err(HttpError::unavailable(unreached.to_string())),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -16,22 +17,23 @@ use futures_util::future::try_join_all;
 use proto::budget::Deed;
 use proto::channel::{Joined, Role};
 use proto::cluster::message::ListQuery;
-use proto::cursor::{CHANNELS_MAX, Cursor};
+use proto::cursor::Cursor;
+use proto::door::{Close, Signal};
 use proto::plain::frame::timestamp;
 use proto::quota::Demand;
 use proto::visitor::Visitor;
 use proto::wire::Wire;
-use proto::{ChannelKey, ChannelName, Refusal, SocketId, UserId};
+use proto::{App, ChannelKey, ChannelName, Refusal, SocketId, UserId};
 use tokio::time::timeout;
 
-use super::visitors::{Guest, Parameters};
+use super::visitors::{Guest, Parameters, channels_max, check_channels};
 use crate::apps::AppEntry;
 use crate::http::error::HttpError;
 use crate::outbox::{Outbox, Writer};
 use crate::random;
 use crate::relay::{Attached, Relay};
 use crate::server::Server;
-use crate::session::CLIENTS;
+use crate::session::{self, CLIENTS};
 
 /// How long an answer waits for news unless the client says otherwise, in seconds, and at most.
 const WAIT_SECONDS: u64 = 25;
@@ -57,7 +59,7 @@ pub async fn poll(
         None => None,
     };
     let wait = wait(&parameters)?;
-    let names = names(&parameters, cursor.as_ref())?;
+    let names = names(guest.app(), &parameters, cursor.as_ref())?;
     let (entry, visitor) = guest.let_user_in("poll", &names).await?;
     if let Some(user) = visitor.user()
         && let Err(refusal) = server.quotas.admit_user(&entry.app, user, Deed::Poll).await
@@ -70,7 +72,7 @@ pub async fn poll(
     tracing::debug!(
         target: CLIENTS, app = %entry.app.id, transport = Wire::Poll.label(), user, place, "poll"
     );
-    let polling = Polling::begin(&server, &entry).await?;
+    let mut polling = Polling::begin(&server, &entry).await?;
     polling.join(&entry, channels, cursor).await?;
     let events = polling.events(wait).await;
     Ok(answer(&events, server.clock.now().unix_ms))
@@ -94,20 +96,18 @@ fn answer(events: &[Bytes], unix_ms: u64) -> Response {
 
 /// The channels that the client names, or those that it went on from.
 fn names<'a>(
+    app: &App,
     parameters: &'a Parameters,
     cursor: Option<&'a Cursor>,
 ) -> Result<Vec<&'a str>, HttpError> {
-    let listed = parameters.all("channels").flat_map(|names| names.split(','));
-    let mut names: Vec<&str> = listed.chain(parameters.all("channel")).collect();
+    let mut names: Vec<&str> = parameters.channels().collect();
     if names.is_empty() {
         names.extend(cursor.into_iter().flat_map(Cursor::channels).map(ChannelName::as_str));
     }
     names.sort_unstable();
     names.dedup();
-    match names.len() {
-        0..=CHANNELS_MAX => Ok(names),
-        _ => Err(HttpError::bad_request(format!("a poll has {CHANNELS_MAX} channels at most"))),
-    }
+    check_channels(app, names.len())?;
+    Ok(names)
 }
 
 /// The channels of these names, or what the user may read of the channels in which somebody is, and
@@ -128,7 +128,7 @@ async fn channels(
         let own = visitor.user().map(|user| format!("user:{user}")).into_iter();
         let names = own.chain(occupied.iter().map(|listed| listed.channel.to_string()));
         let readable = names.filter_map(|name| visitor.subscribe(app, &name).ok());
-        channels.extend(readable.take(CHANNELS_MAX));
+        channels.extend(readable.take(channels_max(app)));
         channels.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         channels.dedup_by(|(one, _), (other, _)| one == other);
     }
@@ -145,6 +145,8 @@ struct Polling<'a> {
     socket: SocketId,
     outbox: Arc<Outbox>,
     began: Instant,
+    /// Why it ended, as a word for metrics.
+    ended: &'static str,
 }
 
 impl<'a> Polling<'a> {
@@ -154,7 +156,8 @@ impl<'a> Polling<'a> {
         let outbox = Arc::new(Outbox::new(Writer::Held, Wire::Poll, &entry.app.limits));
         entry.metrics.door(Wire::Poll).begin();
         let began = Instant::now();
-        let polling = Self { server, entry, socket, outbox: Arc::clone(&outbox), began };
+        let ended = "client";
+        let polling = Self { server, entry, socket, outbox: Arc::clone(&outbox), began, ended };
         let attached = Attached::new(entry.app.id.clone(), socket, Wire::Poll);
         server.relay.attach(attached, outbox).await;
         Ok(polling)
@@ -186,18 +189,36 @@ impl<'a> Polling<'a> {
         Ok(())
     }
 
-    /// What there is, or what comes first.
-    async fn events(&self, wait: Duration) -> Vec<Bytes> {
+    /// What there is, or what comes first. Nothing if the connection is to be closed before that: the
+    /// client asks again, of another node if this one goes away.
+    async fn events(&mut self, wait: Duration) -> Vec<Bytes> {
+        let over = poll_fn(|context| self.poll_over(context));
         // Nothing has come when it is over.
-        let _ = timeout(wait, poll_fn(|context| self.outbox.poll_held(context))).await;
+        if let Ok(Some(close)) = timeout(wait, over).await {
+            self.ended = session::word(&close);
+        }
         self.outbox.take(usize::MAX)
+    }
+
+    /// Ready when something has come, or when the connection is to be closed.
+    fn poll_over(&self, context: &mut Context<'_>) -> Poll<Option<Close>> {
+        while let Poll::Ready(news) = self.outbox.poll_signal(context) {
+            match news {
+                Ok((_, Signal::Close(close))) => return Poll::Ready(Some(close)),
+                // It is about what a poll has no word for.
+                Ok(_) => {}
+                // There is no socket that could fail.
+                Err(_) => return Poll::Ready(None),
+            }
+        }
+        self.outbox.poll_held(context).map(|()| None)
     }
 }
 
 impl Drop for Polling<'_> {
     fn drop(&mut self) {
         self.server.quotas.release(&self.entry.app.id, Demand::Connection);
-        self.entry.metrics.door(Wire::Poll).end("client", self.began.elapsed());
+        self.entry.metrics.door(Wire::Poll).end(self.ended, self.began.elapsed());
         let (relay, socket): (Arc<Relay>, _) = (Arc::clone(&self.server.relay), self.socket);
         tokio::spawn(async move { relay.detach(socket, false).await });
     }

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Request, Response};
 use bytes::Bytes;
-use proto::cursor::{CHANNELS_MAX, Cursor};
+use proto::cursor::Cursor;
 use proto::door::Door;
 use proto::quota::Demand;
 use proto::sse::{Session, Timing, Wanted};
@@ -17,7 +17,7 @@ use proto::wire::Wire;
 use proto::{App, Refusal, SocketId};
 
 use super::head;
-use super::visitors::{Guest, Parameters};
+use super::visitors::{Guest, Parameters, check_channels};
 use crate::apps::AppEntry;
 use crate::http::error::HttpError;
 use crate::listen::Takeover;
@@ -112,15 +112,13 @@ fn names(server: &Server, app: &App, request: &Request<Body>) -> Result<Vec<Stri
         return Ok(vec![name]);
     }
     let parameters = Parameters::of(request.uri());
-    let listed = parameters.all("channels").flat_map(|names| names.split(','));
-    let names: Vec<String> = listed.chain(parameters.all("channel")).map(str::to_owned).collect();
-    match names.len() {
-        0 => Err(HttpError::bad_request("which channels? `/sse/{channel}` or `?channels=a,b`")),
-        count if count > CHANNELS_MAX.min(app.limits.channels_per_connection) => {
-            Err(HttpError::bad_request(format!("a stream has {CHANNELS_MAX} channels at most")))
-        }
-        _ => Ok(names),
+    let names: Vec<String> = parameters.channels().map(str::to_owned).collect();
+    if names.is_empty() {
+        let message = "which channels? `/sse/{channel}` or `?channels=a,b`";
+        return Err(HttpError::bad_request(message));
     }
+    check_channels(app, names.len())?;
+    Ok(names)
 }
 
 /// The last event that the client has had. A browser says it by itself; others may in the URL.

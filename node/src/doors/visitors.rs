@@ -7,6 +7,7 @@ use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::{HeaderMap, Request, StatusCode, Uri};
 use proto::app::Secret;
 use proto::authorization::Shown;
+use proto::cursor::CHANNELS_MAX;
 use proto::plain::code::PERMISSION_DENIED;
 use proto::token::{claimed_app, strip_bearer};
 use proto::visitor::Visitor;
@@ -33,6 +34,12 @@ impl Parameters {
     /// All values of a name, in their order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The names of channels: `?channels=a,b`, and each `?channel=a`.
+    pub fn channels(&self) -> impl Iterator<Item = &str> {
+        let listed = self.all("channels").flat_map(|names| names.split(','));
+        listed.chain(self.all("channel"))
     }
 
     /// The first value of a name.
@@ -146,6 +153,27 @@ pub fn check_open<B>(app: &App, request: &Request<B>) -> Result<(), HttpError> {
         return Err(HttpError::new(StatusCode::FORBIDDEN, "tls_only", message));
     }
     Ok(())
+}
+
+/// How many channels one request may be about.
+#[must_use]
+pub fn channels_max(app: &App) -> usize {
+    app.limits.channels_per_connection.min(CHANNELS_MAX)
+}
+
+/// Checks that a request is about no more channels than it may be.
+///
+/// # Errors
+/// 400, with the limit that is broken.
+pub fn check_channels(app: &App, count: usize) -> Result<(), HttpError> {
+    app.check_channels(count)?;
+    match count {
+        0..=CHANNELS_MAX => Ok(()),
+        _ => {
+            let message = format!("a request is about {CHANNELS_MAX} channels at most");
+            Err(HttpError::bad_request(message))
+        }
+    }
 }
 
 /// What a request shows of who makes it, to an app that wants to be asked.

@@ -3,7 +3,7 @@
 //! bring leaves on the WebSocket, many packets at once.
 
 use std::future::{pending, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +13,11 @@ use proto::RelayId;
 use proto::cluster::visit::{Errand, Visited};
 use proto::engineio::{Packet, Timing, to_frames};
 use proto::websocket::text_frame;
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::cluster::Unreached;
 use crate::outbox::Outbox;
 use crate::socket::Socket;
 
@@ -27,7 +28,7 @@ use super::link::dismiss;
 /// waits for the answer. As often as the JavaScript server does it.
 const RELEASE_EVERY: Duration = Duration::from_millis(100);
 
-type Visiting = Pin<Box<dyn Future<Output = Visited> + Send>>;
+type Visiting = Pin<Box<dyn Future<Output = Result<Visited, Unreached>> + Send>>;
 
 /// The WebSocket, and the way to its session.
 pub(super) struct Bridge {
@@ -42,7 +43,7 @@ impl Bridge {
     /// Carries what is said both ways, until one side ends it.
     pub(super) async fn run(mut self, timing: Timing) {
         if timeout(timing.upgrade_timeout, self.upgrade()).await == Ok(true) {
-            self.carry().await;
+            self.carry(timing.ping_interval + timing.ping_timeout).await;
         }
         dismiss(self.stream, self.outbox);
     }
@@ -61,31 +62,41 @@ impl Bridge {
                 said = self.next() => return said.as_deref() == Some("5"),
                 _ = due.tick() => {}
             }
-            if self.visit(Errand::Release).await != Visited::Taken {
+            if self.visit(Errand::Release).await != Ok(Visited::Taken) {
                 return false;
             }
         }
     }
 
-    async fn carry(&mut self) {
-        let mut listening = self.visit(Errand::Poll);
-        let mut saying = None;
+    /// What comes next waits in the session, which has its limits, until what was passed on has left. A
+    /// client that does not take it in time is as lost as one that does not answer a ping.
+    async fn carry(&mut self, patience: Duration) {
+        let outbox = Arc::clone(&self.outbox);
+        let (mut hearing, mut saying) = (Some(self.visit(Errand::Poll)), None);
+        let mut lost = pin!(sleep(patience));
         loop {
+            let is_sending = hearing.is_none();
             tokio::select! {
                 said = self.next(), if saying.is_none() => match said {
                     Some(packet) => saying = Some(self.visit(Errand::Post(packet.into()))),
                     None => return,
                 },
                 taken = answered(&mut saying) => match taken {
-                    Visited::Taken => saying = None,
+                    Ok(Visited::Taken) => saying = None,
                     _ => return,
                 },
-                heard = &mut listening => match heard {
-                    Visited::Payload(payload) if self.pass_on(&payload).await => {
-                        listening = self.visit(Errand::Poll);
+                heard = answered(&mut hearing) => match heard {
+                    Ok(Visited::Payload(payload)) if pass_on(&outbox, &payload) => {
+                        hearing = None;
+                        lost.as_mut().reset(Instant::now() + patience);
                     }
                     _ => return,
                 },
+                sent = poll_fn(|context| outbox.poll_empty(context)), if is_sending => match sent {
+                    Ok(()) => hearing = Some(self.visit(Errand::Poll)),
+                    Err(_) => return,
+                },
+                () = &mut lost, if is_sending => return,
             }
         }
     }
@@ -107,23 +118,21 @@ impl Bridge {
         }
     }
 
-    /// Sends packets, and waits until they have left: what comes next waits in the session, which has
-    /// its limits. False if the client is gone.
-    async fn pass_on(&self, payload: &str) -> bool {
-        let frames: Vec<Bytes> = to_frames(payload).collect();
-        self.outbox.send(Bytes::from(frames.concat())).is_ok()
-            && poll_fn(|context| self.outbox.poll_empty(context)).await.is_ok()
-    }
-
     fn visit(&self, errand: Errand) -> Visiting {
         let (sessions, home, sid) = (self.sessions.clone(), self.home.clone(), self.sid.clone());
         Box::pin(async move { sessions.visit(&home, &sid, errand).await })
     }
 }
 
-async fn answered(saying: &mut Option<Visiting>) -> Visited {
-    match saying {
-        Some(saying) => saying.await,
+/// Sends the packets of a payload. False if the client is gone.
+fn pass_on(outbox: &Outbox, payload: &str) -> bool {
+    let frames: Vec<Bytes> = to_frames(payload).collect();
+    outbox.send(Bytes::from(frames.concat())).is_ok()
+}
+
+async fn answered(visiting: &mut Option<Visiting>) -> Result<Visited, Unreached> {
+    match visiting {
+        Some(visiting) => visiting.await,
         None => pending().await,
     }
 }

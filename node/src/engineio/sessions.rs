@@ -7,7 +7,7 @@ use proto::cluster::visit::{Errand, Visit, Visited};
 use proto::engineio::Refusal;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cluster::Peers;
+use crate::cluster::{Peers, Unreached};
 use crate::places::{Place, Places};
 use crate::random;
 
@@ -83,10 +83,18 @@ impl Sessions {
     }
 
     /// Takes a request to a session that another node has.
-    pub(super) async fn visit(&self, home: &RelayId, sid: &str, errand: Errand) -> Visited {
+    ///
+    /// # Errors
+    /// [`Unreached`].
+    pub(super) async fn visit(
+        &self,
+        home: &RelayId,
+        sid: &str,
+        errand: Errand,
+    ) -> Result<Visited, Unreached> {
         match &self.cluster {
             Some((_, peers)) => peers.visit(home, Visit { id: sid.to_owned(), errand }).await,
-            None => Visited::Gone,
+            None => Ok(Visited::Gone),
         }
     }
 }

@@ -36,14 +36,14 @@ impl Allowed {
 
 /// What a browser asks for a page.
 #[derive(Debug)]
-pub struct Asked {
+pub struct PageRequest {
     /// The page's origin; none if it is no cross-origin request of a browser.
     origin: Option<HeaderValue>,
     allowed: Allowed,
     is_preflight: bool,
 }
 
-impl Asked {
+impl PageRequest {
     /// What a request asks for, where `allows` says which origins may.
     pub fn new(request: &Request, allows: impl FnOnce(&str) -> Allowed) -> Self {
         let origin = request.headers().get(ORIGIN).cloned();

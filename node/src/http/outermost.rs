@@ -14,7 +14,7 @@ use crate::doors::visitors;
 use crate::metrics::Route;
 use crate::server::Server;
 
-use super::cors::{Allowed, Asked};
+use super::cors::{Allowed, PageRequest};
 
 /// Runs a request.
 pub(super) async fn run(
@@ -24,12 +24,12 @@ pub(super) async fn run(
 ) -> Response<Body> {
     let began = Instant::now();
     let route = Route::of(request.uri().path());
-    let asked = Asked::new(&request, |origin| allows(&server, &request, origin));
-    let mut response = match asked.preflight() {
+    let page = PageRequest::new(&request, |origin| allows(&server, &request, origin));
+    let mut response = match page.preflight() {
         Some(answer) => answer,
         None => next.run(request).await,
     };
-    asked.allow(&mut response);
+    page.allow(&mut response);
     response.headers_mut().insert(SERVER, HeaderValue::from_static("handbell"));
     if let Some(route) = route {
         let (code, seconds) = (response.status().as_u16(), began.elapsed().as_secs_f64());

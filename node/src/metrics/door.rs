@@ -1,10 +1,8 @@
 //! What is counted of an app's connections, by the door that they came through.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use metrics::{Counter, Histogram};
+use metrics::{Counter, Gauge, Histogram};
 use proto::AppId;
 use proto::wire::Wire;
 
@@ -20,7 +18,8 @@ pub struct DoorMetrics {
     lasted: Histogram,
     /// Bytes of messages from clients.
     pub received_bytes: Counter,
-    open: Arc<AtomicU32>,
+    /// Connections that have begun and not ended.
+    open: Gauge,
 }
 
 impl DoorMetrics {
@@ -32,7 +31,7 @@ impl DoorMetrics {
             opened: metrics.counter("handbell_connections_opened_total", &labels),
             lasted: metrics.histogram("handbell_connection_duration_seconds", &labels),
             received_bytes: metrics.counter("handbell_received_bytes_total", &labels),
-            open: Arc::default(),
+            open: metrics.gauge("handbell_connections", &labels),
             app: app.to_owned(),
             transport,
             metrics: metrics.clone(),
@@ -42,21 +41,15 @@ impl DoorMetrics {
     /// A connection begins.
     pub fn begin(&self) {
         self.opened.increment(1);
-        self.open.fetch_add(1, Ordering::Relaxed);
+        self.open.increment(1.0);
     }
 
     /// A connection that had begun has ended.
     pub fn end(&self, reason: &'static str, lasted: Duration) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.open.decrement(1.0);
         self.lasted.record(lasted.as_secs_f64());
         let app = self.app.as_str();
         let labels = [("app_id", app), ("transport", self.transport), ("reason", reason)];
         self.metrics.counter("handbell_connections_closed_total", &labels).increment(1);
-    }
-
-    /// Connections that have begun and not ended.
-    #[must_use]
-    pub fn open(&self) -> u32 {
-        self.open.load(Ordering::Relaxed)
     }
 }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use proto::wire::Wire;
-
 use crate::apps::Apps;
 use crate::channels::Channels;
 use crate::cluster::Cluster;
@@ -38,7 +36,6 @@ impl Scrape {
     #[must_use]
     pub fn render(&self, is_draining: bool) -> String {
         self.read_channels();
-        self.read_apps();
         self.read_webhooks();
         self.read_process();
         let draining = f64::from(u8::from(is_draining));
@@ -75,16 +72,6 @@ impl Scrape {
         for (app, count) in &members {
             let labels = [("app_id", app.as_str())];
             self.metrics.gauge("handbell_presence_members", &labels).set(*count);
-        }
-    }
-
-    fn read_apps(&self) {
-        for entry in self.apps.all() {
-            for wire in Wire::ALL {
-                let labels = [("app_id", entry.app.id.as_str()), ("transport", wire.label())];
-                let open = f64::from(entry.metrics.door(wire).open());
-                self.metrics.gauge("handbell_connections", &labels).set(open);
-            }
         }
     }
 

@@ -81,14 +81,43 @@ impl Users {
         }
     }
 
+    /// Keeps what is left of a part. Deeds that were asked for at the same time add up, and none lasts
+    /// longer than the first of them.
     fn keep_part(&self, doer: Doer, deeds: u32) {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
         if parts.len() >= PARTS_MAX {
-            let now = Instant::now();
             parts.retain(|_, part| part.deeds > 0 && now < part.until);
         }
-        if deeds > 0 && parts.len() < PARTS_MAX {
-            parts.insert(doer, Part { deeds, until: Instant::now() + PART_HOLDS_FOR });
+        let has_room = parts.len() < PARTS_MAX;
+        match parts.get_mut(&doer).filter(|part| now < part.until) {
+            Some(part) => part.deeds = part.deeds.saturating_add(deeds),
+            None if deeds > 0 && has_room => {
+                parts.insert(doer, Part { deeds, until: now + PART_HOLDS_FOR });
+            }
+            None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::AppId;
+
+    use super::*;
+
+    #[test]
+    fn parts_that_were_asked_for_at_the_same_time_add_up() {
+        let (users, user) = (Users::default(), UserId::parse("ann").unwrap());
+        let doer = Doer { app: AppId::parse("a").unwrap(), user, deed: Deed::Poll };
+        users.keep_part(doer.clone(), 2);
+        users.keep_part(doer.clone(), 1);
+        users.keep_part(doer.clone(), 0);
+        assert_eq!((0..5).filter(|_| users.use_part(&doer)).count(), 3);
+        users.keep_part(doer.clone(), 1);
+        users.parts.lock().unwrap().get_mut(&doer).unwrap().until = Instant::now();
+        assert!(!users.use_part(&doer), "it has had its time");
+        users.keep_part(doer.clone(), 1);
+        assert!(users.use_part(&doer));
     }
 }

@@ -318,13 +318,15 @@ impl Shard {
         self.tell_watchers(key, resumed.is_online);
     }
 
-    /// All subscribers but one lack publications.
+    /// All subscribers but one lack publications. One that cannot be told so is closed, and gets nothing
+    /// from here on: what comes now is of another way than what it has.
     fn gap(&mut self, key: &ChannelKey, but: Option<SocketId>) {
         self.metrics.gap();
         tracing::warn!(channel = ?key.channel, "publications are lost; subscribers are told to reconnect");
-        let Some(local) = self.channels[Slot::of(key).index()].get(key) else {
+        let Some(local) = self.channels[Slot::of(key).index()].get_mut(key) else {
             return;
         };
+        let mut closed = Vec::new();
         for (socket, sink) in local.subscribers().filter(|(socket, _)| Some(**socket) != but) {
             let Some(connection) = self.connections.get_mut(socket) else {
                 continue;
@@ -336,7 +338,11 @@ impl Shard {
             } else {
                 let reason = "events of a channel were lost; reconnect";
                 connection.close(CloseCode::Reconnect.because(reason));
+                closed.push(*socket);
             }
+        }
+        for socket in closed {
+            local.unsubscribe(socket);
         }
     }
 

@@ -1,5 +1,5 @@
-//! What every node of the view is asked. An answer that lacks a node is none: a part is never given out
-//! as the whole.
+//! What every node of the view is asked. Where all have to be heard, an answer that lacks a node is none:
+//! a part is never given out as the whole.
 
 use std::sync::Arc;
 
@@ -35,8 +35,8 @@ impl Router {
     async fn list_once(&self, query: &ListQuery, deadline: Instant) -> Option<Vec<Listed>> {
         let ask = Ask::List(query.clone());
         let (mut all, mut slots) = (Vec::new(), 0);
-        for answer in self.ask_all(&query.app, &ask, deadline).await? {
-            let Answer::Listed(listed, served) = answer else {
+        for answer in self.ask_all(&query.app, &ask, deadline).await.ok()? {
+            let Some(Answer::Listed(listed, served)) = answer else {
                 return None;
             };
             all.extend(listed);
@@ -52,9 +52,9 @@ impl Router {
     /// told theirs.
     pub async fn notify(&self, app: &AppId, text: Arc<str>) -> Result<u64, RouteError> {
         let (ask, deadline) = (Ask::Notify(app.clone(), text), Instant::now() + DEADLINE);
-        let answers = self.ask_all(app, &ask, deadline).await.ok_or(RouteError::Unavailable)?;
+        let answers = self.ask_all(app, &ask, deadline).await?;
         let told = answers.iter().map(|answer| match answer {
-            Answer::Notified(told) => Some(told),
+            Some(Answer::Notified(told)) => Some(told),
             _ => None,
         });
         told.sum::<Option<u64>>().ok_or(RouteError::Unavailable)
@@ -66,10 +66,11 @@ impl Router {
     /// [`RouteError::Unavailable`] if a node has not answered, and none of the others has it.
     pub async fn terminate(&self, app: &AppId, connection: String) -> Result<bool, RouteError> {
         let (ask, deadline) = (Ask::Terminate(app.clone(), connection), Instant::now() + DEADLINE);
-        let answers = self.ask_all(app, &ask, deadline).await.ok_or(RouteError::Unavailable)?;
-        match answers.contains(&Answer::Terminated(true)) {
+        let answers = self.ask_all(app, &ask, deadline).await?;
+        let has_said = |is_ended| move |answer: &_| *answer == Some(Answer::Terminated(is_ended));
+        match answers.iter().any(has_said(true)) {
             true => Ok(true),
-            false if answers.iter().all(|answer| *answer == Answer::Terminated(false)) => Ok(false),
+            false if answers.iter().all(has_said(false)) => Ok(false),
             false => Err(RouteError::Unavailable),
         }
     }
@@ -80,10 +81,9 @@ impl Router {
     /// [`RouteError::Unavailable`] unless every node has answered.
     pub async fn transports(&self, key: ChannelKey) -> Result<Transports, RouteError> {
         let (app, deadline) = (key.app.clone(), Instant::now() + DEADLINE);
-        let answers = self.ask_all(&app, &Ask::Transports(key), deadline).await;
         let mut all = Transports::default();
-        for answer in answers.ok_or(RouteError::Unavailable)? {
-            let Answer::Transports(counts) = answer else {
+        for answer in self.ask_all(&app, &Ask::Transports(key), deadline).await? {
+            let Some(Answer::Transports(counts)) = answer else {
                 return Err(RouteError::Unavailable);
             };
             all.iter_mut().zip(counts).for_each(|(all, count)| *all += count);
@@ -91,9 +91,17 @@ impl Router {
         Ok(all)
     }
 
-    /// Asks every node of the view. None unless all answer in time.
-    async fn ask_all(&self, app: &AppId, ask: &Ask, deadline: Instant) -> Option<Vec<Answer>> {
-        let view = self.view()?;
+    /// Asks every node of the view. Of each there is an answer, or none that came in time.
+    ///
+    /// # Errors
+    /// [`RouteError::Unavailable`] before there is a view.
+    async fn ask_all(
+        &self,
+        app: &AppId,
+        ask: &Ask,
+        deadline: Instant,
+    ) -> Result<Vec<Option<Answer>>, RouteError> {
+        let view = self.view().ok_or(RouteError::Unavailable)?;
         let asked = view.members().iter().map(|member| {
             let (replier, answer) = Replier::local();
             let (slot, ask) = (Channels::quota_slot(app), ask.clone());
@@ -105,9 +113,10 @@ impl Router {
             answer
         });
         let mut answers = Vec::new();
+        // All are on their way before the first is waited for.
         for answer in asked.collect::<Vec<_>>() {
-            answers.push(timeout_at(deadline, answer).await.ok()?.ok()?);
+            answers.push(timeout_at(deadline, answer).await.ok().and_then(Result::ok));
         }
-        Some(answers)
+        Ok(answers)
     }
 }

@@ -2,7 +2,6 @@
 //! channel, so that they keep their order.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,6 +10,7 @@ use proto::door::{Request, SessionAsk};
 use proto::event::Draft;
 use proto::{ChannelKey, ChannelName, Refusal, SocketId};
 
+use super::unanswered::{Answering, Unanswered};
 use crate::apps::AppEntry;
 use crate::publish;
 use crate::relay::NotJoined;
@@ -19,11 +19,9 @@ use crate::server::Server;
 /// What came of a request. A connection that was not let in may be in by an earlier one.
 pub(super) type Outcome = Result<Reply, NotJoined>;
 
-type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
-
 /// A request, and who makes it.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct ChannelRequest {
     /// The further socket, if it is not the connection itself.
     pub(super) by: Option<SocketId>,
     /// The connection that this one goes on from.
@@ -32,20 +30,19 @@ pub(super) struct Asked {
     pub(super) request: Request,
 }
 
-impl Asked {
+impl ChannelRequest {
     fn is_of_same(&self, other: &Self) -> bool {
         self.by == other.by && self.channel == other.channel
     }
 }
 
-/// Requests without an answer: few and short-lived, and none on most connections, which keep no buffer
-/// for them.
+/// Requests without an answer. A connection that has none keeps no buffer for them.
 #[derive(Default)]
 pub(super) struct Requests {
-    running: Vec<(Asked, Running)>,
+    running: Unanswered<ChannelRequest, Outcome>,
     /// Those that wait for an earlier one to the same channel, in their order: a request that is
     /// repeated while a channel restarts must not be overtaken.
-    waiting: VecDeque<Asked>,
+    waiting: VecDeque<ChannelRequest>,
 }
 
 impl Requests {
@@ -58,45 +55,45 @@ impl Requests {
         &mut self,
         (server, entry): (&Arc<Server>, &Arc<AppEntry>),
         socket: SocketId,
-        asked: Asked,
+        asked: ChannelRequest,
     ) {
-        if self.running.iter().any(|(running, _)| running.is_of_same(&asked)) {
+        if self.running.any(|running| running.is_of_same(&asked)) {
             self.waiting.push_back(asked);
         } else {
             let outcome = ask(server, entry, asked.by.unwrap_or(socket), &asked);
-            self.running.push((asked, outcome));
+            self.running.push(asked, outcome);
         }
     }
 
     /// Ready when any has its answer; it is taken out.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<(Asked, Outcome)> {
-        for index in 0..self.running.len() {
-            if let Poll::Ready(outcome) = self.running[index].1.as_mut().poll(context) {
-                let (asked, _) = self.running.swap_remove(index);
-                if self.running.is_empty() {
-                    self.running = Vec::new();
-                }
-                return Poll::Ready((asked, outcome));
-            }
-        }
-        Poll::Pending
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<(ChannelRequest, Outcome)> {
+        self.running.poll(context)
     }
 
     /// Whether the client has asked again to be in the same channel, or to leave it.
-    pub(super) fn is_superseded(&self, asked: &Asked) -> bool {
+    pub(super) fn is_superseded(&self, asked: &ChannelRequest) -> bool {
         let later = self.waiting.iter().filter(|waiting| waiting.is_of_same(asked));
         later.map(|waiting| &waiting.request).any(is_about_being_in)
     }
 
     /// The request that waited for this one, which has its answer.
-    pub(super) fn after(&mut self, asked: &Asked) -> Option<Asked> {
+    pub(super) fn after(&mut self, asked: &ChannelRequest) -> Option<ChannelRequest> {
         let index = self.waiting.iter().position(|waiting| waiting.is_of_same(asked))?;
-        self.waiting.remove(index)
+        let next = self.waiting.remove(index);
+        self.free_if_none_wait();
+        next
     }
 
     /// A further socket is gone: what it waits for is of no interest.
     pub(super) fn forget(&mut self, socket: SocketId) {
         self.waiting.retain(|waiting| waiting.by != Some(socket));
+        self.free_if_none_wait();
+    }
+
+    fn free_if_none_wait(&mut self) {
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
     }
 }
 
@@ -105,7 +102,12 @@ const fn is_about_being_in(request: &Request) -> bool {
 }
 
 /// Gives a request to its channel.
-fn ask(server: &Arc<Server>, entry: &Arc<AppEntry>, socket: SocketId, asked: &Asked) -> Running {
+fn ask(
+    server: &Arc<Server>,
+    entry: &Arc<AppEntry>,
+    socket: SocketId,
+    asked: &ChannelRequest,
+) -> Answering<Outcome> {
     let key = ChannelKey { app: entry.app.id.clone(), channel: asked.channel.clone() };
     let (server, entry) = (Arc::clone(server), Arc::clone(entry));
     match asked.request.clone() {

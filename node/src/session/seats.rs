@@ -1,6 +1,5 @@
 //! The further sockets of a connection, and who is about to be let in.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -10,26 +9,26 @@ use proto::token::strip_bearer;
 use proto::visitor::Visitor;
 use proto::wire::Wire;
 
+use super::unanswered::Unanswered;
 use crate::apps::AppEntry;
 use crate::outbox::Outbox;
 use crate::relay::{Attached, Relay};
 
 type Verdict = Result<Visitor, String>;
-type Verifying = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
 /// The further sockets, and the checks that are under way.
 #[derive(Default)]
 pub(super) struct Seats {
     taken: Vec<SocketId>,
     /// One for each socket at most: the connection itself, or a further one.
-    verifying: Vec<(Option<SocketId>, Verifying)>,
+    verifying: Unanswered<Option<SocketId>, Verdict>,
 }
 
 impl Seats {
     /// Finds out who the client is.
     pub(super) fn verify(&mut self, entry: Arc<AppEntry>, wire: Wire, proof: Proof) {
-        self.verifying.retain(|(socket, _)| socket.is_some());
-        self.verifying.push((None, Box::pin(verify(entry, wire, proof))));
+        self.verifying.forget(Option::is_none);
+        self.verifying.push(None, Box::pin(verify(entry, wire, proof)));
     }
 
     /// The same for a further socket. When its verdict is there, its deliveries have somewhere to go.
@@ -48,12 +47,12 @@ impl Seats {
             relay.attach(Attached { namespace: Some(namespace), ..attached }, outbox).await;
             Ok(visitor)
         };
-        self.verifying.push((Some(socket), Box::pin(opening)));
+        self.verifying.push(Some(socket), Box::pin(opening));
     }
 
     /// A further socket is gone.
     pub(super) fn leave(&mut self, relay: &Arc<Relay>, socket: SocketId) {
-        self.verifying.retain(|(verifying, _)| *verifying != Some(socket));
+        self.verifying.forget(|verifying| *verifying == Some(socket));
         if let Some(index) = self.taken.iter().position(|taken| *taken == socket) {
             self.taken.swap_remove(index);
             detach(relay, socket, true);
@@ -62,19 +61,13 @@ impl Seats {
 
     /// All of them are gone.
     pub(super) fn leave_all(&mut self, relay: &Arc<Relay>) {
-        self.verifying.clear();
+        self.verifying.forget(|_| true);
         self.taken.drain(..).for_each(|socket| detach(relay, socket, true));
     }
 
     /// Ready when it is known who a client is.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<(Option<SocketId>, Verdict)> {
-        for index in 0..self.verifying.len() {
-            if let Poll::Ready(verdict) = self.verifying[index].1.as_mut().poll(context) {
-                let (socket, _) = self.verifying.swap_remove(index);
-                return Poll::Ready((socket, verdict));
-            }
-        }
-        Poll::Pending
+        self.verifying.poll(context)
     }
 }
 

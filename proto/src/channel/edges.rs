@@ -109,9 +109,19 @@ impl Edges {
         self.told_cache_miss = false;
     }
 
-    /// The channel had subscribers before this owner knew it: nothing is told about that.
-    pub const fn assume_occupied(&mut self) {
+    /// The channel had subscribers, and this user if one is named, before this owner knew it: nothing is
+    /// told about that, nor of a going that is held back.
+    pub fn assume(&mut self, user: Option<&UserId>) {
         self.is_occupied = true;
+        self.vacated_at = None;
+        if let Some(user) = user {
+            self.removed_at.remove(user);
+        }
+    }
+
+    /// Whether this channel has told anything since its state began.
+    pub const fn has_told(&self) -> bool {
+        self.number > 0
     }
 
     /// Numbers an edge, and keeps it until it is delivered if it is a coming or going.

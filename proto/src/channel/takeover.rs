@@ -124,7 +124,7 @@ impl Channel {
             let members = self.roster.members().into_iter().map(|member| member.user.clone());
             let untold = members.filter(|user| !told.contains(user));
             happenings.extend(untold.map(|user_id| Happening::MemberAdded { user_id }));
-            self.edges.assume_occupied();
+            self.edges.assume(None);
         } else if is_occupied {
             happenings.push(Happening::ChannelVacated);
         }
@@ -143,7 +143,8 @@ impl Channel {
     /// Takes in what relays have. First all of it, so that what one has delivered reaches the
     /// others; then each is sent what it lacks, and then those who wait are let in.
     pub(super) fn resync(&mut self, parts: Vec<Resync>, now: Now, effects: &mut Vec<Effect>) {
-        let is_forgotten = self.is_fresh && self.ancestors.is_empty();
+        // What it has told itself since then counts for more.
+        let is_forgotten = self.is_fresh && self.ancestors.is_empty() && !self.edges.has_told();
         for part in &parts {
             self.recover(part, now, effects);
         }
@@ -293,7 +294,7 @@ impl Channel {
         match &joined.role {
             Role::Subscriber(member) => {
                 self.roster.join(relay, joined.socket, member.as_ref());
-                self.edges.assume_occupied();
+                self.edges.assume(member.as_ref().map(|member| &member.user));
             }
             Role::SignedIn => {
                 self.signed_in.insert(relay, joined.socket);

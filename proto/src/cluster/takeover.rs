@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{Channel, Part, Resync};
-use crate::idempotency::Idempotency;
+use crate::channel::{Channel, Part, Published, Resync};
+use crate::idempotency::{Idempotency, ItemKey};
 use crate::name::{ChannelKey, RelayId};
 use crate::time::{Moment, Shift};
 
@@ -50,7 +50,8 @@ pub struct Inherited {
 #[derive(Debug, Default)]
 pub struct Takeover {
     channels: BTreeMap<ChannelKey, Inherited>,
-    idempotency: Idempotency,
+    /// Each member's: two can have given one publish different places.
+    idempotency: Vec<Idempotency>,
     /// Parts of relays that have said all they have of the slot.
     listed: BTreeSet<(RelayId, Part)>,
 }
@@ -58,7 +59,9 @@ pub struct Takeover {
 impl Takeover {
     /// Takes in what a member holds, in this node's time.
     pub fn add(&mut self, from: &RelayId, estate: Estate) {
-        self.idempotency.absorb(estate.idempotency, Shift::default());
+        if !estate.idempotency.is_empty() {
+            self.idempotency.push(estate.idempotency);
+        }
         for (key, channel) in estate.channels {
             let known = self.channels.entry(key).or_default();
             let rank = |is_primary: bool, channel: &Channel| (channel.position(), is_primary);
@@ -90,7 +93,7 @@ impl Takeover {
     /// Everything, by channel.
     #[must_use]
     pub fn into_parts(self) -> (BTreeMap<ChannelKey, Inherited>, Idempotency) {
-        let Self { mut channels, mut idempotency, listed } = self;
+        let Self { mut channels, idempotency: answers, listed } = self;
         for inherited in channels.values_mut().filter(|inherited| inherited.channel.is_some()) {
             for (relay, part) in &listed {
                 let is_same = |known: &Resync| known.relay == *relay && known.part == *part;
@@ -105,11 +108,16 @@ impl Takeover {
         }
         // What another node had published while it was cut off is not on the way of the channel that goes
         // on: whoever repeats it is not to be told that it was done.
-        idempotency.retain_answers(|item, published| {
+        let holds = |item: &ItemKey, published: &Published| {
             let channel = channels.get(&item.channel).and_then(|i| i.channel.as_ref());
             let known = channel.zip(published.position);
             known.is_none_or(|(channel, position)| channel.has_come_by(position))
-        });
+        };
+        let mut idempotency = Idempotency::default();
+        for mut theirs in answers {
+            theirs.retain_answers(holds);
+            idempotency.absorb(theirs, Shift::default());
+        }
         (channels, idempotency)
     }
 }
@@ -136,5 +144,62 @@ impl Listing {
     /// A relay begins anew, or is gone.
     pub fn forget(&mut self, relay: &RelayId) {
         self.0.retain(|(known, _), _| known != relay);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{History, Settings};
+    use crate::idempotency::RetryKey;
+    use crate::name::{AppId, ChannelName, NodeId};
+    use crate::position::{Epoch, Offset, Position};
+
+    fn key() -> ChannelKey {
+        let (app, channel) = (AppId::parse("app").unwrap(), ChannelName::parse("room").unwrap());
+        ChannelKey { app, channel }
+    }
+
+    fn item() -> ItemKey {
+        ItemKey { channel: key(), retry: RetryKey { key: "once".to_owned(), item: 0 } }
+    }
+
+    /// What a node has that went on with a channel then, and gave the publish a place there.
+    fn estate(birth: u64) -> (Estate, Position) {
+        let epoch = Epoch { birth, incarnation: 1 };
+        let settings = Settings {
+            history: History::default(),
+            presence_members: 100,
+            cache_for: std::time::Duration::ZERO,
+            subscription_count: false,
+            webhooks: false,
+        };
+        let mut channel = Channel::new(key().channel, epoch, settings);
+        channel.take_over(epoch);
+        let place = Position { epoch, offset: Offset(0) };
+        let published = Published { position: Some(place), ..Published::default() };
+        let mut idempotency = Idempotency::default();
+        idempotency.remember(item(), published, Moment::default());
+        let channels = vec![(key(), channel)];
+        (Estate { is_primary: true, channels, idempotency }, place)
+    }
+
+    /// A publisher was refused by both sides of a cut, each of which had given its event a place.
+    #[test]
+    fn a_publish_has_the_place_that_it_has_on_the_way_that_goes_on() {
+        let node = |name| RelayId { node: NodeId::parse(name).unwrap(), incarnation: 1 };
+        for names in [["a", "b"], ["b", "a"]] {
+            let (loser, _) = estate(1);
+            let (winner, place) = estate(2);
+            let mut estates = [("a", loser), ("b", winner)];
+            estates.sort_by_key(|(name, _)| names.iter().position(|known| known == name));
+            let mut takeover = Takeover::default();
+            for (name, estate) in estates {
+                takeover.add(&node(name), estate);
+            }
+            let (_, mut idempotency) = takeover.into_parts();
+            let answer = idempotency.answer(&item(), Moment::default());
+            assert_eq!(answer.and_then(|published| published.position), Some(place), "{names:?}");
+        }
     }
 }

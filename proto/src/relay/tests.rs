@@ -16,23 +16,60 @@ fn resumed(members: &[&Arc<Member>]) -> Resumed {
     Resumed { position, members, is_online: false, is_diverged: false }
 }
 
+/// A connection of a member joins, and the owner lists these.
+fn enter(
+    local: &mut Local<()>,
+    socket: &str,
+    who: &Arc<Member>,
+    listed: &[&Arc<Member>],
+) -> Changes {
+    let role = Role::Subscriber(Some(Arc::clone(who)));
+    let joined = Joined::new(SocketId::parse(socket).unwrap(), role);
+    local.join(joined.clone());
+    let Resumed { position, members, .. } = resumed(listed);
+    let welcome = Welcome { position, members, ..Welcome::default() };
+    local.welcome(&joined, &welcome, ()).unwrap()
+}
+
 /// An owner that takes over hears of one part of a relay before it hears of the next.
 #[test]
 fn who_is_here_stays_a_member_while_the_owner_has_not_heard_of_it() {
     let (ann, bob, eve) = (member("ann"), member("bob"), member("eve"));
     let mut local: Local<()> = Local::default();
-    let role = Role::Subscriber(Some(Arc::clone(&ann)));
-    let joined = Joined::new(SocketId::parse("1.1").unwrap(), role);
-    local.join(joined.clone());
-    let Resumed { position, members, .. } = resumed(&[&ann, &bob]);
-    let welcome = Welcome { position, members, ..Welcome::default() };
-    local.welcome(&joined, &welcome, ());
+    enter(&mut local, "1.1", &ann, &[&ann, &bob]);
 
     let changes = local.resumed(&resumed(&[&eve]));
     assert_eq!((changes.added, changes.removed), (vec![Arc::clone(&eve)], vec![Arc::clone(&bob)]));
     assert!(!local.member_added(&ann), "its connections were never told that it had gone");
     let changes = local.resumed(&resumed(&[&ann, &eve]));
     assert_eq!((changes.added, changes.removed), (vec![], vec![]));
+}
+
+/// The owner hears that a user's connection elsewhere is gone before it hears of the one that is here.
+#[test]
+fn who_is_here_is_not_told_that_it_went() {
+    let (ann, bob) = (member("ann"), member("bob"));
+    let mut local: Local<()> = Local::default();
+    for socket in ["1.1", "2.2"] {
+        enter(&mut local, socket, &ann, &[&ann, &bob]);
+    }
+    assert_eq!(local.member_removed(&ann.user), None);
+    assert!(!local.member_added(&ann), "when the owner has heard of it nobody has to be told");
+    local.leave(SocketId::parse("1.1").unwrap());
+    assert_eq!(local.member_removed(&ann.user), None, "by its other connection it is still here");
+    local.unsubscribe(SocketId::parse("2.2").unwrap());
+    assert_eq!(local.member_removed(&ann.user), Some(ann));
+}
+
+/// One that is let in by an owner that has not heard of those who are here has to be told of them.
+#[test]
+fn who_comes_is_told_of_those_whom_the_owner_does_not_list() {
+    let (ann, bob) = (member("ann"), member("bob"));
+    let mut local: Local<()> = Local::default();
+    assert_eq!(enter(&mut local, "1.1", &ann, &[&ann]).unlisted, []);
+    let changes = enter(&mut local, "2.2", &bob, &[&bob]);
+    assert_eq!((changes.added, changes.removed), (vec![bob], vec![]));
+    assert_eq!(changes.unlisted, [ann]);
 }
 
 /// The welcome comes from the channel and the answer from the node: one of them can be lost.

@@ -278,12 +278,12 @@ impl Checker {
                     ));
                 }
             }
-            if is_presence {
-                for user in &users {
-                    let subject = format!("{} {user}", key.channel);
-                    if self.subjects.get(&subject) != Some(&true) {
-                        wrong.push(format!("no webhook says that {subject} is there"));
-                    }
+            let members = users.iter().filter(|_| is_presence);
+            let members = members.map(|user| format!("{} {user}", key.channel));
+            let occupied = Some(key.channel.to_string()).filter(|_| connections > 0);
+            for subject in members.chain(occupied) {
+                if self.subjects.get(&subject) != Some(&true) {
+                    wrong.push(format!("the last webhook does not say that {subject} is there"));
                 }
             }
         }

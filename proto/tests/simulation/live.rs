@@ -111,6 +111,7 @@ impl World {
             Event::Drive(peer) => self.drive(node, &peer),
             Event::Actor(actor) => self.run_actor(node, actor),
             Event::ActorTick(actor) => self.tick_actor(node, actor),
+            Event::Close(socket) => self.close(socket),
             Event::Shard(shard) => self.run_shard(node, shard),
             Event::Task(task) => self.step_task(node, task),
             Event::Answer(asking, answer) => self.answered(node, asking, answer),

@@ -77,7 +77,13 @@ fn a_seed_replays_bit_for_bit() {
 
 #[test]
 fn what_is_broken_in_the_protocol_is_caught() {
-    for mutation in [Mutation::SkipReplica, Mutation::DropFence, Mutation::ForgetRelay] {
+    let all = [
+        Mutation::SkipReplica,
+        Mutation::DropFence,
+        Mutation::ForgetRelay,
+        Mutation::DeliverAfterGap,
+    ];
+    for mutation in all {
         let caught =
             (1..=1_000).find(|&seed| !run(seed, Some(mutation), false).violations.is_empty());
         assert!(caught.is_some(), "{mutation:?} went unseen");

@@ -683,7 +683,7 @@ impl World {
                 let changes = local.resumed(&resumed);
                 self.tell_changes(key, &all, &changes);
                 if changes.is_gap {
-                    self.close_for_gap(node, key, all);
+                    self.close_for_gap((node, shard), key, all);
                 }
             }
             Delivery::Welcome { .. }
@@ -720,7 +720,7 @@ impl World {
         };
         self.tell_changes(key, &others, &changes);
         if changes.is_gap {
-            self.close_for_gap(node, key, others);
+            self.close_for_gap((node, shard), key, others);
         }
         assert!(matches!(joined.role, Role::Subscriber(_)));
         let Some(client) = self.client_of(socket) else { return };
@@ -738,16 +738,35 @@ impl World {
         });
         if is_wanted {
             self.welcomed(client, key, joined, welcome);
+            for member in changes.unlisted {
+                self.tell_members(key, vec![socket], member.user.as_str(), true);
+            }
         }
     }
 
-    fn close_for_gap(&mut self, node: usize, key: &ChannelKey, sockets: Vec<SocketId>) {
+    /// Their sessions close them a while later; until then they get nothing more of the channel.
+    fn close_for_gap(
+        &mut self,
+        (node, shard): (usize, usize),
+        key: &ChannelKey,
+        sockets: Vec<SocketId>,
+    ) {
         self.checker.gaps += 1;
         self.note(|| format!("node {node} closes {sockets:?}: a gap in {key:?}"));
         for socket in sockets {
-            if let Some(client) = self.client_of(socket) {
-                self.hang_up(client);
+            let is_cut_off = self.mutation != Some(Mutation::DeliverAfterGap);
+            let locals = &mut self.life(node).shards[shard].locals;
+            if let Some(local) = locals.get_mut(key).filter(|_| is_cut_off) {
+                local.unsubscribe(socket);
             }
+            self.soon(node, Event::Close(socket));
+        }
+    }
+
+    /// A session closes its connection.
+    pub(super) fn close(&mut self, socket: SocketId) {
+        if let Some(client) = self.client_of(socket) {
+            self.hang_up(client);
         }
     }
 

@@ -8,7 +8,7 @@ use proto::channel::{History, Settings};
 use proto::cluster::quorum::Quorum;
 use proto::cluster::slot::{Slot, StableHash};
 use proto::cluster::view::{Member, View};
-use proto::{AppId, ChannelKey, ChannelName, Moment, NodeId, Now, RelayId};
+use proto::{AppId, ChannelKey, ChannelName, Moment, NodeId, Now, RelayId, SocketId};
 
 use super::checker::Checker;
 use super::client::{Client, Publisher};
@@ -25,6 +25,8 @@ pub(super) enum Mutation {
     DropFence,
     /// A part of every relay forgets to say who is there.
     ForgetRelay,
+    /// A connection that is closed for a gap gets what comes after it, until it is closed.
+    DeliverAfterGap,
 }
 
 /// Something that happens at its time.
@@ -36,6 +38,7 @@ pub(super) enum Event {
     Actor(u64),
     ActorTick(u64),
     Shard(usize),
+    Close(SocketId),
     Task(u64),
     Answer(u64, proto::cluster::message::Answer),
     Again(u64),

@@ -6,8 +6,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::super::director::Director;
-use super::super::judge::Cut;
 use super::super::judge::verdict::Fault;
+use super::super::judge::{Cut, Heal};
 use super::super::observation::{Channel, Node, Outcome, Published};
 use super::super::schedule::{Kind, Schedule};
 use super::super::{network, plan, watch};
@@ -186,6 +186,10 @@ pub(super) fn cut(director: &mut Director, schedule: &Schedule) -> anyhow::Resul
     }
     let packets = network::heal()?;
     act.ended = director.stage.now();
+    if kind != Kind::Reset {
+        let sides = sides(&director.cluster.running(), kind, victim);
+        director.judge.heal(Heal { at: act.ended, sides });
+    }
     act.seen.push(format!("{packets} packets met it"));
     let noticed = director.noticed((&[victim, other], &[]), at);
     act.notice(noticed);
@@ -196,6 +200,17 @@ pub(super) fn cut(director: &mut Director, schedule: &Schedule) -> anyhow::Resul
         agree(director, &mut act);
     }
     Ok(act)
+}
+
+/// The nodes that can reach each other. Who hears one that does not hear it can take either's part.
+fn sides(nodes: &[Node], kind: Kind, victim: Node) -> Vec<Vec<Node>> {
+    match kind {
+        Kind::Partition => {
+            let (alone, others) = nodes.iter().partition(|&&node| node == victim);
+            vec![alone, others]
+        }
+        _ => nodes.iter().map(|&node| vec![node]).collect(),
+    }
 }
 
 /// How long it takes until every channel has one owner again.

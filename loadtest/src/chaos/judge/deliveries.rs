@@ -5,12 +5,12 @@
 //! missing. Where everything was planned nothing can be missing, and a closed connection must have
 //! got what was acknowledged well before its end.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::super::observation::{Channel, Connection, Node, Outcome, Published, Subscribed};
-use super::Terms;
 use super::verdict::{Fault, Verdict};
+use super::{Heal, Terms};
 use crate::mark::Mark;
 
 /// After so long an acknowledged event has arrived, if nothing is broken.
@@ -23,6 +23,13 @@ struct Subscription {
     until: Option<Duration>,
     got: Vec<(Mark, Duration)>,
     seen: HashSet<Mark>,
+}
+
+impl Subscription {
+    /// Whether it was on the way of the channel that goes on after a cut.
+    fn lasts(&self, heal: &Heal) -> bool {
+        self.until.is_none() || self.since >= heal.at
+    }
 }
 
 /// All subscriptions and publishes since the last verdict.
@@ -128,11 +135,11 @@ impl Deliveries {
         channels.iter().map(first).collect()
     }
 
-    /// `nodes` are those at which connections are, or were.
+    /// `nodes` are those at which connections are, or were; after a cut, also when it was over.
     pub(super) fn judge(
         &mut self,
         terms: Terms,
-        nodes: &BTreeMap<Connection, Node>,
+        (heal, nodes): (Option<&Heal>, &BTreeMap<Connection, Node>),
         verdict: &mut Verdict,
     ) {
         for (&channel, subscriptions) in &self.subscriptions {
@@ -144,16 +151,16 @@ impl Deliveries {
                 judge_holes(subscriptions, published, terms, verdict);
             }
             self.judge_streams(subscriptions, verdict);
-            // Two sides of a cut each have an order of their own.
-            let node = |connection: &Connection| nodes.get(connection).copied();
-            let groups: BTreeSet<Option<Node>> = match terms.is_cut {
-                true => subscriptions.keys().map(|(connection, _)| node(connection)).collect(),
-                false => BTreeSet::from([None]),
+            let all = subscriptions.iter().map(|((who, _), had)| (*who, had));
+            let Some(heal) = heal else {
+                judge_pairs(channel, all, verdict);
+                continue;
             };
-            for group in groups {
-                let is_in = |connection: &Connection| !terms.is_cut || node(connection) == group;
-                let group = subscriptions.iter().filter(|((connection, _), _)| is_in(connection));
-                judge_pairs(channel, group.map(|((who, _), had)| (*who, had)), verdict);
+            judge_pairs(channel, all.clone().filter(|(_, had)| had.lasts(heal)), verdict);
+            for side in &heal.sides {
+                let is_there = |who| nodes.get(&who).is_some_and(|node| side.contains(node));
+                let parted = all.clone().filter(|(who, had)| had.since < heal.at && is_there(*who));
+                judge_pairs(channel, parted, verdict);
             }
         }
         self.forget();

@@ -440,17 +440,30 @@ fn the_largest_wave_is_found() {
     assert_eq!(largest_wave(Vec::new(), at(250)), 0);
 }
 
-/// Both sides of a cut serve: what is sequenced on each of them can stand in two orders. What one node
-/// hands out stands in one.
+/// Both sides of a cut serve: what is sequenced on each of them can stand in two orders. When it is over
+/// one of the ways ends, and those who came it are closed.
 #[test]
-fn two_sides_of_a_cut_may_have_two_orders_and_one_node_may_not() {
-    for (node, expected) in [(1, vec![]), (0, vec![(Fault::Reordered, 1)])] {
-        let mut judge = judge(&[A, B]);
+fn two_sides_of_a_cut_may_have_two_orders_until_it_is_over() {
+    let reordered = vec![(Fault::Reordered, 1)];
+    let cases = [
+        (1, true, 0, vec![]),
+        (1, false, 0, reordered.clone()),
+        (1, true, 200, reordered.clone()),
+        (0, true, 0, reordered),
+    ];
+    for (node, is_closed, since, expected) in cases {
+        let mut judge = judge(&[A]);
         judge.take(Observation::Opened(B, node));
+        subscribe(&mut judge, B, since);
+        judge.heal(Heal { at: at(100), sides: vec![vec![1], vec![0, 2]] });
         let (one, other) = (mark(0, 0), mark(1, 0));
         acknowledge(&mut judge, &[one, other]);
         receive(&mut judge, A, &[one, other]);
         receive(&mut judge, B, &[other, one]);
-        assert_eq!(faults(&mut judge, CUT), expected, "B at node {node}");
+        if is_closed {
+            close(&mut judge, B, Some(4200), 300);
+        }
+        let found = faults(&mut judge, CUT);
+        assert_eq!(found, expected, "B at node {node} since {since}, closed: {is_closed}");
     }
 }

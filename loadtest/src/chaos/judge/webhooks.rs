@@ -83,9 +83,11 @@ impl Webhooks {
     /// What is said, and what is true, of subjects of which these differ.
     #[must_use]
     pub fn wrong(&self, truth: &BTreeSet<Subject>) -> Vec<String> {
-        let missing = truth.iter().filter(|&subject| self.states.get(subject) != Some(&true));
-        let missing =
-            missing.map(|subject| format!("{subject:?} is there, and no webhook says so"));
+        let missing = truth.iter().map(|subject| (self.states.get(subject), subject));
+        let missing = missing.filter(|(said, _)| *said != Some(&true)).map(|(said, subject)| {
+            let what = if said.is_some() { "the last says it is not" } else { "none says so" };
+            format!("{subject:?} is there, and of the webhooks {what}")
+        });
         let ghosts = self.present().filter(|&subject| !truth.contains(subject));
         let ghosts =
             ghosts.map(|subject| format!("{subject:?} is not there, a webhook says it is"));

@@ -4,6 +4,7 @@ use proto::channel::{Command, Reply};
 use proto::cluster::visit::{Errand, Visit, Visited};
 use proto::{AppId, ChannelKey, ChannelName, RelayId};
 
+use crate::cluster::Unreached;
 use crate::exchange::Listener;
 use crate::router::RouteError;
 use crate::server::Server;
@@ -27,13 +28,22 @@ pub(super) async fn home(
 }
 
 /// Says something to a session. False if it is gone.
-pub(super) async fn say(server: &Server, home: &RelayId, id: &str, messages: Vec<String>) -> bool {
+///
+/// # Errors
+/// If it was not said.
+pub(super) async fn say(
+    server: &Server,
+    home: &RelayId,
+    id: &str,
+    messages: Vec<String>,
+) -> Result<bool, Unreached> {
     let visit = Visit { id: id.to_owned(), errand: Errand::Say(messages) };
-    server.router.peers().visit(home, visit).await == Visited::Taken
+    let visited = server.router.peers().visit(home, visit).await?;
+    Ok(visited == Visited::Taken)
 }
 
 /// Passes on what a session says, until the response has had enough, the client leaves or the session
-/// is gone. Then the response ends, and pusher-js asks for another one.
+/// is gone or cannot be reached. Then the response ends, and pusher-js asks for another one.
 pub(super) async fn listen(server: &Server, home: &RelayId, id: &str, listener: Listener) {
     let (mut listener, mut is_asked) = (Some(listener), true);
     while let Some(listening) = listener.take() {
@@ -42,7 +52,7 @@ pub(super) async fn listen(server: &Server, home: &RelayId, id: &str, listener: 
             visited = server.router.peers().visit(home, visit) => visited,
             () = listening.left() => return,
         };
-        if let Visited::Payload(lines) = said
+        if let Ok(Visited::Payload(lines)) = said
             && listening.has_room().await
         {
             listener = listening.say(lines);

@@ -18,6 +18,11 @@ use crate::outbox::{Frame, Full, Pushed};
 use super::frames::Frames;
 use super::{Connection, Shard, Sink};
 
+/// That a member has come, as all are told whom its own welcome does not tell.
+pub(super) fn came(member: Arc<Member>) -> Delivery {
+    Delivery::MemberAdded { member, except: SocketId::from_random(0) }
+}
+
 /// That a member is gone, as subscribers are told.
 pub(super) fn gone(member: &Member) -> Delivery {
     Delivery::MemberRemoved { user: member.user.clone(), info: member.info.clone() }
@@ -80,8 +85,7 @@ impl Shard {
             self.tell_subscribers(key, &gone(&member), except);
         }
         for member in changes.added {
-            let delivery = Delivery::MemberAdded { member, except: SocketId::from_random(0) };
-            self.tell_subscribers(key, &delivery, except);
+            self.tell_subscribers(key, &came(member), except);
         }
     }
 

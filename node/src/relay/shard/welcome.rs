@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use proto::ChannelKey;
-use proto::channel::{Command, Delivery, Joined, Recovery, Role, Welcome};
+use proto::channel::{Command, Delivery, Joined, Member, Recovery, Role, Welcome};
 use proto::door::Signal;
+use proto::{ChannelKey, SocketId};
 
-use super::fanout::framed;
+use super::fanout::{came, framed};
 use super::{Shard, Sink};
 use crate::outbox::Full;
 
@@ -31,7 +31,7 @@ impl Shard {
         };
         let local = self.local(key);
         let is_known = local.as_ref().is_some_and(|local| local.has(socket));
-        let Some(changes) = local.and_then(|local| local.welcome(joined, welcome, sink)) else {
+        let Some(mut changes) = local.and_then(|local| local.welcome(joined, welcome, sink)) else {
             if !is_known {
                 // It has given up waiting.
                 let relay = self.router.me().clone();
@@ -42,8 +42,23 @@ impl Shard {
         if changes.is_gap {
             self.gap(key, Some(socket));
         }
+        let unlisted = std::mem::take(&mut changes.unlisted);
         self.tell_changes(key, changes, Some(socket));
         self.greet(key, joined, welcome, delivery);
+        self.tell_unlisted(key, socket, unlisted);
+    }
+
+    /// Tells one that was let in of members whom its welcome did not list.
+    fn tell_unlisted(&mut self, key: &ChannelKey, socket: SocketId, members: Vec<Arc<Member>>) {
+        let Some(connection) = self.connections.get(&socket) else {
+            return;
+        };
+        for member in members {
+            if let Some(frame) = connection.wire.encode(&key.channel, &came(member)) {
+                // An outbox that is full is closed by itself.
+                let _ = connection.give(frame, &mut self.unflushed);
+            }
+        }
     }
 
     fn greet(&mut self, key: &ChannelKey, joined: &Joined, welcome: &Welcome, delivery: &Delivery) {

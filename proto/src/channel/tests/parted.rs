@@ -39,3 +39,53 @@ fn who_comes_from_before_is_told_that_the_other_way_is_lost() {
         "#]],
     );
 }
+
+/// A node that is cut off for a moment has the only subscribers of a channel that was begun from what it
+/// said.
+#[test]
+fn who_is_back_before_the_going_was_told_has_not_gone() {
+    check(
+        "presence-room",
+        "forgotten
+         resync 1 1 ana
+         lost 1
+         wait 2
+         resync 1 1 ana
+         wait 5",
+        expect![[r#"
+            > forgotten
+            > resync 1 1 ana
+              n1: resumed at 7
+            > lost 1
+            > wait 2
+            > resync 1 1 ana
+              n1: resumed at 7
+            > wait 5
+        "#]],
+    );
+}
+
+#[test]
+fn who_is_back_after_the_going_was_told_is_told_again() {
+    check(
+        "presence-room",
+        "forgotten
+         resync 1 1 ana
+         lost 1
+         wait 3
+         resync 1 1 ana",
+        expect![[r#"
+            > forgotten
+            > resync 1 1 ana
+              n1: resumed at 7
+            > lost 1
+            > wait 3
+              webhook MemberRemoved { user_id: "ana" }
+              webhook ChannelVacated
+            > resync 1 1 ana
+              webhook ChannelOccupied
+              webhook MemberAdded { user_id: "ana" }
+              n1: resumed at 7
+        "#]],
+    );
+}

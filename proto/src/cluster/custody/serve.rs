@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::channel::{Branch, Command, Resync};
+use crate::idempotency::Idempotency;
 use crate::name::{ChannelKey, RelayId};
 use crate::position::Epoch;
 use crate::time::{Now, Shift};
 
 use super::super::message::{Ack, Message};
-use super::super::replication::Replica;
+use super::super::replication::{Record, Replica};
 use super::super::takeover::{Estate, Inherited};
 use super::{Custody, Effect, Effects, Entry, Kept, Running, Start};
 
@@ -121,12 +122,14 @@ impl<C, R, W> Custody<C, R, W> {
     }
 
     /// What another node served of a slot that this node serves too, since they had lost each other.
-    /// This node's own state goes on; of a channel that only the other had, its state does. The other's
-    /// idempotency keys are forgotten: what they stand for was not published here.
+    /// This node's own state goes on; of a channel that only the other had, its state does, and its
+    /// answers to keyed publishes with it. What the others' answers stand for was not published here.
     pub(super) fn reunite(&mut self, estate: Estate, now: Now, effects: &mut Effects<R, W>) {
-        for (key, mut machine) in estate.channels {
+        let Estate { is_primary, channels, idempotency } = estate;
+        self.absorb_answers(idempotency, now, effects);
+        for (key, mut machine) in channels {
             if self.channels.contains_key(&key) {
-                if estate.is_primary {
+                if is_primary {
                     let reunite = Command::Reunite(machine.into_branch());
                     effects.push(Effect::Command(key, reunite));
                 }
@@ -140,6 +143,14 @@ impl<C, R, W> Custody<C, R, W> {
             let (is_restart, is_handed_over) = (false, false);
             let start = Start { key, machine, epoch, first, is_restart, is_handed_over };
             self.start(start, effects);
+        }
+    }
+
+    fn absorb_answers(&mut self, mut theirs: Idempotency, now: Now, effects: &mut Effects<R, W>) {
+        theirs.retain_answers(|item, _| !self.channels.contains_key(&item.channel));
+        if !theirs.is_empty() {
+            self.idempotency.absorb(theirs, Shift::default());
+            self.send_record(Record::Remembered(self.idempotency.clone()), now, effects);
         }
     }
 

@@ -1,12 +1,12 @@
-//! What a request asks for, read from its query in the order in which the JavaScript server does it,
-//! because its codes depend on that.
+//! Which session a request comes for, and how: read from its query in the order in which the JavaScript
+//! server does it, because its codes depend on that.
 
 use axum::http::header::UPGRADE;
 use axum::http::{Method, Request};
 use proto::engineio::Refusal;
 
 /// A request that makes sense by itself.
-pub(super) struct Asked {
+pub(super) struct Arrival {
     /// The session; none if a new one is to begin.
     pub(super) sid: Option<String>,
     /// How it came.
@@ -20,7 +20,7 @@ pub(super) enum Transport {
     WebSocket,
 }
 
-impl Asked {
+impl Arrival {
     pub(super) fn of<B>(request: &Request<B>) -> Result<Self, Refusal> {
         let query = request.uri().query().unwrap_or_default();
         let get = |key: &str| {
@@ -58,7 +58,7 @@ mod tests {
         if upgrade {
             request = request.header("upgrade", "websocket");
         }
-        Asked::of(&request.body(()).unwrap()).map(drop)
+        Arrival::of(&request.body(()).unwrap()).map(drop)
     }
 
     #[test]
@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(code("GET", "EIO=4&transport=websocket", true), Ok(()));
         assert_eq!(code("POST", "EIO=4&transport=polling&sid=x", false), Ok(()));
         let h2c = Request::builder().uri("/?EIO=4&transport=polling").header("upgrade", "h2c");
-        assert!(Asked::of(&h2c.body(()).unwrap()).is_ok());
+        assert!(Arrival::of(&h2c.body(()).unwrap()).is_ok());
         for (method, query, upgrade, refusal) in [
             ("GET", "EIO=4", false, Refusal::UnknownTransport),
             ("GET", "EIO=4&transport=xyz", true, Refusal::UnknownTransport),
