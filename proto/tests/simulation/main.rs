@@ -6,14 +6,18 @@
 //! `SIM_SEED=… SIM_SEEDS=… cargo test -p handbell-proto --test simulation`; a seed that fails says what
 //! was wrong and the last things that happened.
 
+mod actor;
 mod checker;
 mod client;
 mod draw;
+mod links;
 mod live;
 mod network;
 mod node;
 mod plan;
+mod questions;
 mod serve;
+mod shard;
 mod world;
 
 use plan::{Outcome, run};
