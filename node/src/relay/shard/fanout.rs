@@ -142,16 +142,21 @@ impl Shard {
         told
     }
 
-    /// Ends a connection by an id that its client knows. False if it is not here. A poll has none.
+    /// Ends the sockets that their clients know by this id, and returns whether there are any. They can
+    /// be two while one that has come back is not known to be gone. A poll has none.
     pub(super) fn terminate_one(&self, app: &AppId, id: &str) -> bool {
-        let by_socket = SocketId::parse(id).ok().and_then(|socket| self.connections.get(&socket));
-        let by_name = || self.connections.values().find(|known| known.outbox.name() == Some(id));
-        let found = by_socket.or_else(by_name);
-        let Some(connection) = found.filter(|it| it.app == *app && it.wire != Wire::Poll) else {
-            return false;
+        let socket = SocketId::parse(id).ok();
+        let is_it = |(known, connection): &(&SocketId, &Connection)| {
+            connection.app == *app
+                && connection.wire != Wire::Poll
+                && (socket == Some(**known) || connection.is_named(|name| name == id))
         };
-        connection.signal(Signal::Terminated);
-        true
+        let mut is_here = false;
+        for (_, connection) in self.connections.iter().filter(is_it) {
+            connection.signal(Signal::Terminated);
+            is_here = true;
+        }
+        is_here
     }
 
     fn in_role(&self, key: &ChannelKey, role: &Role) -> Vec<&Connection> {
