@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::time::Moment;
 
 /// Budgets that a node keeps at most. One that is full again says nothing and is forgotten first.
-const BUDGETS_MAX: usize = 65_536;
+pub const BUDGETS_MAX: usize = 65_536;
 /// What a user may do at once, in seconds of the rate.
 const BURST_SECONDS: u32 = 10;
 /// A node is given so many parts of a second's worth at once.

@@ -283,13 +283,16 @@ pub struct Post {
 }
 
 impl Post {
-    /// Checks a client's own id of an event, which is remembered: 1 to 128 bytes.
+    /// Bytes of a client's own id of an event.
+    pub const ID_BYTES_MAX: usize = 128;
+
+    /// Checks a client's own id of an event, which is remembered: 1 to [`Post::ID_BYTES_MAX`] bytes.
     ///
     /// # Errors
     /// [`Refusal::Rule`].
     pub fn check_id(id: Option<&str>) -> Result<(), Refusal> {
         match id.map_or(1, str::len) {
-            1..=128 => Ok(()),
+            1..=Self::ID_BYTES_MAX => Ok(()),
             _ => Err(Refusal::Rule("an event's own id has 1 to 128 bytes")),
         }
     }

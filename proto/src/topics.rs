@@ -10,7 +10,7 @@ mod session;
 mod socket;
 mod voice;
 
-pub use namespaces::{MAIN, NamespaceError, Namespaces, Profile};
+pub use namespaces::{MAIN, NAMESPACES_MAX, NamespaceError, Namespaces, Profile};
 pub use session::{Identity, Session};
 
 #[cfg(test)]

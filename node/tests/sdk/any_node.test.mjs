@@ -7,14 +7,13 @@ import test from "node:test";
 import { io } from "socket.io-client";
 
 import { anything, socketIo } from "./doors.mjs";
-import { APP, eventually, join, record, startProxy, startServer, state } from "./support.mjs";
+import { APP, eventually, join, record, startProxy, startServer, state, upTo } from "./support.mjs";
 
 const server = await startServer(test, { nodes: 3 });
 const sdk = server.sdk();
 const proxy = await startProxy(test, server.nodes.map((node) => node.port));
 let number = 0;
 const fresh = (prefix) => `${prefix}-${(number += 1)}`;
-const upTo = (last) => Array.from({ length: last }, (_, n) => n + 1);
 
 /** Publishes numbers, one after the other. */
 async function publish(channel, numbers) {

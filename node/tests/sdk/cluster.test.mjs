@@ -4,19 +4,10 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { APP, eventually, Inbox, join, record, startServer, state } from "./support.mjs";
+import { eventually, Inbox, join, ownedBy, record, startServer, state } from "./support.mjs";
 
 const server = await startServer(test, { nodes: 3, app: "subscription_count = true" });
 const [a, b, c] = server.nodes;
-
-/** A channel whose name begins like this and that lives on this node. */
-async function ownedBy(node, prefix) {
-  for (let n = 0; ; n++) {
-    const name = `${prefix}-${n}`;
-    const { owner } = await node.ask(`/cluster/owner?app=${APP.id}&channel=${name}`);
-    if (owner === node.id) return name;
-  }
-}
 
 /** What each node's HTTP API says to this question. */
 const askAll = (path, params, nodes = server.nodes) =>

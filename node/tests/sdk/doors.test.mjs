@@ -5,7 +5,7 @@ import test from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { anything, plain, poll, poller, publish, socketIo, stream, token } from "./doors.mjs";
-import { APP, eventually, join, startServer } from "./support.mjs";
+import { APP, eventually, join, startServer, subscribed, upTo } from "./support.mjs";
 
 const server = await startServer(test);
 let number = 0;
@@ -47,15 +47,14 @@ const RECEIVERS = {
   EventSource: async (t, channel, name) => {
     const { inbox, opened } = stream(t, server, `/sse/${channel}`, { names: [name] });
     await opened;
-    await subscribers(channel, 1);
+    await subscribed(server, channel);
     return async () => (await inbox.take(name)).data;
   },
   ...Object.fromEntries(
     [["websocket"], ["polling"], ["polling", "websocket"]].map((transports) => [
       `Socket.IO by ${transports.join(" and ")}`,
       async (t, channel) => {
-        // Requests of a polling session have to meet its node.
-        const client = socketIo(t, server.nodes[0], anything("listener"), { transports });
+        const client = socketIo(t, server, anything("listener"), { transports });
         await client.subscribe(channel);
         return async () => (await client.inbox.take("message")).data.payload;
       },
@@ -71,15 +70,6 @@ const RECEIVERS = {
     return async () => (await inbox.take("event")).data;
   },
 };
-
-/** Waits until so many connections are subscribed. */
-async function subscribers(channel, count) {
-  const ask = async () => {
-    const answer = await server.sdk().get({ path: `/channels/${channel}`, params: { info: "subscription_count" } });
-    return (await answer.json()).subscription_count;
-  };
-  await eventually(async () => (await ask()) >= count, () => `${count} subscribers of ${channel}`);
-}
 
 for (const [from, publisher] of Object.entries(PUBLISHERS)) {
   for (const [to, receiver] of Object.entries(RECEIVERS)) {
@@ -100,13 +90,22 @@ test("every door shows an event at the same place", async (t) => {
   await socket.subscribe(channel);
   const { inbox: streamed, opened } = stream(t, server, `/sse/${channel}`);
   await opened;
-  await subscribers(channel, 2);
+  await subscribed(server, channel, 2);
   const { inbox: polled } = await poller(t, server, anything("bob"), channel);
+  const clients = server.nodes.map((node) => socketIo(t, node, anything("eve")));
+  for (const client of clients) await client.subscribe(channel);
+  const ids = new Set();
   for (let n = 1; n <= 3; n++) {
     await server.sdk().trigger(channel, "event", { n });
     const { position, seq, from, timestamp } = await socket.inbox.take("event");
     assert.equal(seq, n);
     assert.equal(from, null);
+    for (const client of clients) {
+      const { data } = await client.inbox.take("message");
+      assert.deepEqual([data.seq, data.from], [n, null]);
+      ids.add(data.id);
+    }
+    assert.equal(ids.size, n, "an event has one id, whatever the node");
     assert.match(timestamp, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
     assert.equal((await streamed.take("event")).id, `${channel}~${position}`);
     const { id, ...event } = await polled.take("event");
@@ -214,11 +213,15 @@ for (const [name, bad] of Object.entries({
 })) {
   test(`a token that is ${name} is a 401 at every door`, async () => {
     const headers = bad ? { authorization: `Bearer ${bad}` } : {};
-    const paths = ["/ws", "/api/realtime/poll?channels=a", "/api/realtime/presence?channel=a"];
-    for (const path of bad ? [...paths, "/sse/a"] : paths) {
-      const answer = await fetch(`${server.url}${path}`, { headers });
-      assert.equal(answer.status, 401, path);
-      assert.ok(!(await answer.text()).includes(bad || "\0"), "the answer does not repeat the token");
+    const paths = ["/ws?", "/api/realtime/poll?channels=a&", "/api/realtime/presence?channel=a&"];
+    for (const path of bad ? [...paths, "/sse/a?"] : paths) {
+      // In a header, and where a browser's WebSocket and EventSource have it.
+      for (const init of [{ headers }, {}]) {
+        const token = init.headers ? "" : `token=${bad}`;
+        const answer = await fetch(`${server.url}${path}${token}`, init);
+        assert.equal(answer.status, 401, path);
+        assert.ok(!(await answer.text()).includes(bad || "\0"), "the answer does not repeat the token");
+      }
     }
     const { status } = await publish(server, bad, { channel: "a", event: "e" });
     assert.equal(status, 401);
@@ -251,12 +254,25 @@ test("a stream is told by its path which channel it is of", async (t) => {
   for (const [path, channel] of Object.entries(streams)) {
     const { inbox, opened } = stream(t, server, `/sse/${path}`, { jwt: anything("7") });
     await opened;
-    await subscribers(channel, 1);
+    await subscribed(server, channel);
     await publish(server, anything("worker"), { type: "event", channel, data: { path }, timestamp: Date.now() });
     assert.deepEqual((await inbox.take("event")).data, { path });
   }
   assert.equal((await fetch(`${server.url}/sse/a/b/c`)).status, 404);
   assert.equal((await fetch(`${server.url}/sse`)).status, 400);
+});
+
+test("a stream has JSON as it was said, also of several lines", async (t) => {
+  const channel = fresh();
+  const { inbox, opened } = stream(t, server, `/sse/${channel}`);
+  await opened;
+  await subscribed(server, channel);
+  const data = { text: "one\ntwo\r\n", lines: [1, { 2: null }] };
+  const written = JSON.stringify(data, null, 2);
+  for (const line of ["\n", "\r\n", "\r"]) {
+    await server.sdk().trigger(channel, "event", written.replaceAll("\n", line));
+    assert.deepEqual((await inbox.take("event")).data, data);
+  }
 });
 
 test("a token that expires ends the connection, at each door in its way", async (t) => {
@@ -286,7 +302,7 @@ test("a stream goes on after the last event that it had", async (t) => {
   const path = `/sse?channels=${channels.join(",")}`;
   const first = stream(t, server, path);
   await first.opened;
-  for (const channel of channels) await subscribers(channel, 1);
+  for (const channel of channels) await subscribed(server, channel);
   await server.sdk().trigger(channels[0], "event", "one");
   await server.sdk().trigger(channels[1], "event", "two");
   await first.inbox.take("event");
@@ -382,7 +398,7 @@ test("/ws, poll, /ws with one place lose nothing and repeat nothing", async (t) 
   const { recovered } = await socket.subscribe(channel, heard.at(-1).position);
   assert.equal(recovered, true);
   for (let n = 0; n < 5; n++) heard.push(await socket.inbox.take("event"));
-  assert.deepEqual(heard.map(({ data }) => data), Array.from({ length: 20 }, (_, n) => n + 1));
+  assert.deepEqual(heard.map(({ data }) => data), upTo(20));
 });
 
 test("the first poll shows what there is, and a poll without news is empty", async (t) => {

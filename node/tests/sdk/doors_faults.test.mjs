@@ -5,8 +5,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { DOORS, NAMESPACE, publisher, subscribed, withoutRepetition } from "./resuming.mjs";
-import { APP, eventually, startBalancer, startServer } from "./support.mjs";
+import { DOORS, NAMESPACE, publisher, withoutRepetition } from "./resuming.mjs";
+import { eventually, ownedBy, startBalancer, startServer, subscribed, upTo } from "./support.mjs";
 
 /** Events before the fault, around it, and when the client may come back. */
 const [BEFORE, MEANWHILE, AFTER] = [10, 60, 10];
@@ -30,9 +30,9 @@ const FAULTS = {
 for (const [fault, { owner, killed, isPause }] of Object.entries(FAULTS)) {
   for (const [door, listen] of Object.entries(DOORS)) {
     test(`${door}: ${fault}, and every event comes once and in order`, async (t) => {
-      const server = await startServer(t, { nodes: 3, app: '[apps.namespaces]\n"/admin" = "topics"' });
+      const server = await startServer(t, { nodes: 3, app: NAMESPACE });
       const [a, , c] = server.nodes;
-      const channel = await ownedBy(server.nodes[owner]);
+      const channel = await ownedBy(server.nodes[owner], "fault");
       const way = await startBalancer(t, [a.port]);
       const client = await listen(t, { port: way.port, url: `http://127.0.0.1:${way.port}` }, channel);
       await eventually(async () => (await a.metric("handbell_connections")) === 1, () => "the client is on A");
@@ -56,7 +56,7 @@ for (const [fault, { owner, killed, isPause }] of Object.entries(FAULTS)) {
       way.targets = server.nodes.filter((node) => node.isRunning).map((node) => node.port);
       await back.say(AFTER);
 
-      const all = Array.from({ length: LAST }, (_, n) => n + 1);
+      const all = upTo(LAST);
       const state = () => JSON.stringify({ ...client, atTheKill });
       await eventually(() => client.heard.includes(LAST), () => `the last event; ${state()}`);
       const heard = () => (client.mayRepeat ? withoutRepetition(client.heard) : client.heard);
@@ -71,14 +71,5 @@ for (const [fault, { owner, killed, isPause }] of Object.entries(FAULTS)) {
       await eventually(() => client.heard.includes(LAST + 1));
       assert.deepEqual(heard(), [...all, LAST + 1]);
     });
-  }
-}
-
-/** A channel that lives on this node. */
-async function ownedBy(node) {
-  for (let n = 0; ; n++) {
-    const name = `fault-${n}`;
-    const { owner } = await node.ask(`/cluster/owner?app=${APP.id}&channel=${name}`);
-    if (owner === node.id) return name;
   }
 }

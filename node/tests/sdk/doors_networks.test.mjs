@@ -5,14 +5,13 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { anything, plain, poll, socketIo, token } from "./doors.mjs";
-import { DOORS, NAMESPACE, publisher, subscribed, withoutRepetition } from "./resuming.mjs";
-import { eventually, startBalancer, startProxy, startServer } from "./support.mjs";
+import { DOORS, NAMESPACE, publisher, withoutRepetition } from "./resuming.mjs";
+import { eventually, startBalancer, startProxy, startServer, subscribed, upTo } from "./support.mjs";
 
 const server = await startServer(test, { app: NAMESPACE });
 const ports = server.nodes.map((node) => node.port);
 let number = 0;
 const fresh = (prefix) => `${prefix}-${(number += 1)}`;
-const upTo = (last) => Array.from({ length: last }, (_, n) => n + 1);
 const address = ({ port }) => ({ port, url: `http://127.0.0.1:${port}` });
 
 const FAULTS = {

@@ -6,8 +6,8 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { anything, plain, publish, socketIo } from "./doors.mjs";
-import { DOORS, NAMESPACE, subscribed } from "./resuming.mjs";
-import { APP, eventually, startBalancer, startServer } from "./support.mjs";
+import { DOORS, NAMESPACE } from "./resuming.mjs";
+import { eventually, ownedBy, startBalancer, startServer, subscribed } from "./support.mjs";
 
 const EACH = 30;
 
@@ -49,7 +49,7 @@ for (const [fault, killed] of Object.entries({ "that has the listeners": 0, "tha
   test(`every door at once, and the node ${fault} is killed`, async (t) => {
     const server = await startServer(t, { nodes: 3, app: NAMESPACE });
     const [a, , c] = server.nodes;
-    const channel = await ownedBy(server.nodes[1]);
+    const channel = await ownedBy(server.nodes[1], "together");
     const way = await startBalancer(t, [a.port]);
     const address = { port: way.port, url: `http://127.0.0.1:${way.port}` };
     const listeners = {};
@@ -95,15 +95,6 @@ for (const [fault, killed] of Object.entries({ "that has the listeners": 0, "tha
       assert.equal(failure, undefined);
     }
   });
-}
-
-/** A channel that lives on this node. */
-async function ownedBy(node) {
-  for (let n = 0; ; n++) {
-    const name = `together-${n}`;
-    const { owner } = await node.ask(`/cluster/owner?app=${APP.id}&channel=${name}`);
-    if (owner === node.id) return name;
-  }
 }
 
 const withoutDuplicates = (heard) => [...new Set(heard)];

@@ -5,12 +5,11 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFile, rm, writeFile } from "node:fs/promises";
-import net from "node:net";
 import test from "node:test";
 
 import { startBrowser } from "./browser.mjs";
 import { anything, publish, stream, token } from "./doors.mjs";
-import { APP, eventually, startHttp, startServer } from "./support.mjs";
+import { APP, eventually, freePort, startHttp, startServer, subscribed } from "./support.mjs";
 
 const server = await startServer(test);
 let number = 0;
@@ -45,30 +44,17 @@ async function startExample(t, changes = {}) {
   return endpoint;
 }
 
-async function freePort() {
-  const listener = net.createServer().listen(0, "127.0.0.1");
-  await once(listener, "listening");
-  const { port } = listener.address();
-  listener.close();
-  await once(listener, "close");
-  return port;
-}
-
 const example = await startExample(test);
 const say = async (id, data) => {
   const { status } = await publish(server, anything("worker"), { channel: `job:${id}`, event: "job.progress", data });
   assert.equal(status, 200);
-};
-const subscribers = async (id) => {
-  const answer = await server.sdk().get({ path: `/channels/job:${id}`, params: { info: "subscription_count" } });
-  return (await answer.json()).subscription_count;
 };
 
 test("a controller hands a stream over with a redirect", async (t) => {
   const id = fresh();
   const { inbox, opened } = stream(t, example, `/sse/jobs/${id}`, { names: ["job.progress"] });
   await opened;
-  await eventually(async () => (await subscribers(id)) === 1);
+  await subscribed(server, `job:${id}`);
   await say(id, { progress: 50 });
   assert.deepEqual((await inbox.take("job.progress")).data, { progress: 50 });
 });
@@ -129,7 +115,7 @@ test("the browser's EventSource is sent on, comes back by itself, and misses not
     source.addEventListener("job.progress", ({ data }) => seen.heard.push(JSON.parse(data)));
   }, `/sse/jobs/${id}`);
   const seen = () => tab.evaluate(() => globalThis.seen);
-  await eventually(async () => (await subscribers(id)) === 1);
+  await subscribed(server, `job:${id}`);
   await say(id, 1);
   await eventually(async () => (await seen()).heard.length === 1);
   await eventually(async () => {
@@ -158,7 +144,7 @@ test("a page that stays longer than its address asks the controller again, and m
     [listen, `/sse/jobs/${id}`],
   );
   const seen = () => tab.evaluate(() => globalThis.seen);
-  await eventually(async () => (await subscribers(id)) === 1);
+  await subscribed(server, `job:${id}`);
   const said = [];
   // The first address counts for two seconds, and for five more to those whose clocks differ.
   while (asked.length < 2 && said.length < 120) {

@@ -48,9 +48,8 @@ const sdk = server.sdk();
 let number = 0;
 const fresh = (prefix = "room") => `${prefix}.${process.pid}-${(number += 1)}`;
 
-/** Echo on one node: a session that polls is known there only. */
 function connect(t, { Echo = Echo2, who = "ann", namespace = "", ...options } = {}) {
-  const host = server.nodes[0].url + namespace;
+  const host = server.url + namespace;
   const echo = new Echo({
     broadcaster: "socket.io",
     client: io,

@@ -2,25 +2,13 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { once } from "node:events";
-import net from "node:net";
 import test from "node:test";
 
 import { anything, plain, publish, socketIo, token } from "./doors.mjs";
-import { eventually, startServer } from "./support.mjs";
+import { eventually, freePort, startServer } from "./support.mjs";
 
 const server = await startServer(test, { app: 'preset = "topics"\nchannels = ["job:*"]' });
 const connect = (t, jwt) => socketIo(t, server.nodes[0], jwt, { transports: ["websocket"] });
-
-/** A port that nobody listens on. */
-async function freePort() {
-  const listener = net.createServer().listen(0, "127.0.0.1");
-  await once(listener, "listening");
-  const { port } = listener.address();
-  listener.close();
-  await once(listener, "close");
-  return port;
-}
 
 test("there are four kinds of topics, and what is listed besides", async (t) => {
   const client = connect(t, anything("ann"));

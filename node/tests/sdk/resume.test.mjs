@@ -9,7 +9,7 @@ import Pusher from "pusher-js";
 import WebSocket from "ws";
 
 import { APP, Wire } from "./endpoint.mjs";
-import { eventually, Inbox, join, record, startBalancer, startServer, state } from "./support.mjs";
+import { eventually, Inbox, join, record, startBalancer, startServer, state, upTo } from "./support.mjs";
 
 const server = await startServer(test);
 const sdk = server.sdk();
@@ -17,7 +17,6 @@ const ANN = { id: "ann", user_info: { name: "Ann" } };
 const BOB = { id: "bob", user_info: { name: "Bob" } };
 let number = 0;
 const fresh = (prefix) => `${prefix}-${(number += 1)}`;
-const upTo = (last, first = 1) => Array.from({ length: last - first + 1 }, (_, n) => first + n);
 
 /** A way to the server that can be cut, and the nodes behind it. */
 async function road(t, to = server) {
@@ -47,10 +46,10 @@ function numbers(channel) {
   return heard;
 }
 
-/** A raw connection with an id, which proves what it has had only when it is told to. */
-async function wire(t, way, id) {
+/** A raw connection with an id, which proves what it has had only when it is told to, or always. */
+async function wire(t, way, id, { autoPong = false } = {}) {
   const url = `ws://127.0.0.1:${way.port}/r/${id}/app/${APP.key}?protocol=7`;
-  const socket = new WebSocket(url, { autoPong: false });
+  const socket = new WebSocket(url, { autoPong });
   t.after(() => socket.terminate());
   const wire = new Wire(socket, sdk);
   wire.marks = [];
@@ -168,17 +167,45 @@ test("who comes back in time was never gone from a presence channel", async (t) 
 });
 
 test("a duplicated tab has a session of its own, and takes nothing from the first", async (t) => {
-  const way = await road(t);
+  const [way, other] = [await road(t), await road(t)];
   const [wsPath, name] = [`/r/${randomUUID()}`, fresh("twins")];
-  const clients = [];
-  for (let n = 0; n < 2; n++) {
+  const open = async (way) => {
     const client = server.client(t, { wsPort: way.port, wsPath });
-    await state(client, "connected");
-    clients.push({ client, closed: record(client.connection), ...(await join(client, name)) });
-  }
+    const { channel } = await join(client, name);
+    return { client, heard: numbers(channel), changes: record(client.connection) };
+  };
+  const first = await open(way);
+  await publish(name, upTo(3));
+  await eventually(() => first.heard.length === 3);
+  const twin = await open(other);
+  await publish(name, [4]);
+  await eventually(() => first.heard.includes(4) && twin.heard.includes(4));
+  assert.deepEqual([first.heard, twin.heard], [upTo(4), [4]], "it is given nothing of the first");
+  assert.ok(!first.changes.events.includes("state_change"), "the first noticed nothing");
+  // The session is the first one's still.
+  way.close();
+  await publish(name, upTo(6, 5));
+  way.open();
+  await eventually(() => first.heard.includes(6), () => `${first.heard}`);
+  assert.deepEqual([...new Set(first.heard)], upTo(6));
+  assert.deepEqual(twin.heard, upTo(6, 4));
+});
+
+test("of two connections that come at the same time one goes on with the session", async (t) => {
+  const way = await road(t);
+  const [id, name] = [randomUUID(), fresh("race")];
+  const first = await wire(t, way, id);
+  await first.join(name);
   await publish(name, [1]);
-  for (const { inbox } of clients) assert.equal((await inbox.take("event")).data, 1);
-  assert.ok(clients.every(({ client, closed }) => client.connection.state === "connected" && !closed.events.includes("disconnected")));
+  await eventually(() => said(first).length === 1);
+  await first.prove();
+  first.socket.terminate();
+  await publish(name, [2]);
+  const both = await Promise.all([1, 2].map(() => wire(t, way, id, { autoPong: true })));
+  for (const one of both) await one.join(name);
+  await publish(name, [3]);
+  for (const one of both) await eventually(() => said(one).includes(3));
+  assert.deepEqual(both.map(said).sort(), [[2, 3], [3]]);
 });
 
 test("a connection that is dead and does not know it is taken over from", async (t) => {

@@ -128,15 +128,6 @@ export function withoutRepetition(heard) {
   return at < 0 ? heard : heard.toSpliced(at, heard[at - 1] - heard[at] + 1);
 }
 
-/** Waits until so many are in a channel. */
-export async function subscribed(node, channel, count = 1) {
-  const params = { info: "subscription_count" };
-  await eventually(async () => {
-    const answer = await node.sdk().get({ path: `/channels/${channel}`, params });
-    return (await answer.json()).subscription_count >= count;
-  });
-}
-
 /** Publishes numbers, one after the other, each until it is accepted. */
 export function publisher(node, channel) {
   const back = { said: 0, say };

@@ -11,8 +11,7 @@ import { APP, eventually, Inbox, startServer } from "./support.mjs";
 const server = await startServer(test);
 let number = 0;
 const fresh = (prefix = "public:room") => `${prefix}-${process.pid}-${(number += 1)}`;
-/** A client of one node: a session that polls is known there only. */
-const connect = (t, jwt, options) => socketIo(t, server.nodes[0], jwt, options);
+const connect = (t, jwt, options) => socketIo(t, server, jwt, options);
 
 for (const transports of [["websocket"], ["polling"], ["polling", "websocket"]]) {
   test(`${transports.join(" and ")}: connect, subscribe, publish, unsubscribe`, async (t) => {
@@ -98,8 +97,13 @@ test("the five errors", async (t) => {
     const answer = await guest.ask(event, message);
     assert.deepEqual([answer.status, answer.error], ["error", error], `${event} ${JSON.stringify(message).slice(0, 80)}`);
   }
-  guest.socket.emit("dance");
-  assert.equal((await guest.inbox.take("error")).data.code, "invalid_message");
+  for (const message of [undefined, {}, "text", [1]]) {
+    guest.socket.emit("subscribe", message);
+    const { data } = await guest.inbox.take("error");
+    assert.deepEqual([Object.keys(data), data.code], [["code", "message"], "invalid_message"]);
+  }
+  assert.equal((await guest.ask("subscribe", { topic: "public:general" })).status, "success");
+  assert.ok(!guest.inbox.events.includes("disconnect"), "it stayed");
   // So many answers do not fit into a session that polls.
   const flood = connect(t, anything("flood"), { transports: ["websocket"] });
   const answers = await Promise.all(Array.from({ length: 2000 }, () => flood.ask("unsubscribe", { topic: "x" })));

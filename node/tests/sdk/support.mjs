@@ -5,15 +5,45 @@
 
 import { once } from "node:events";
 import http from "node:http";
+import net from "node:net";
 
 import PusherServer from "pusher";
 
 import { APP } from "./endpoint.mjs";
-import { Inbox } from "./waiting.mjs";
+import { eventually, Inbox } from "./waiting.mjs";
 
 export { APP } from "./endpoint.mjs";
 export { startBalancer, startProxy, startServer } from "./server.mjs";
 export { eventually, Inbox, join, record, state } from "./waiting.mjs";
+
+/** The numbers from `first` to `last`. */
+export const upTo = (last, first = 1) => Array.from({ length: last - first + 1 }, (_, n) => first + n);
+
+/** A channel whose name begins like this and that lives on this node. */
+export async function ownedBy(node, prefix) {
+  for (let n = 0; ; n++) {
+    const name = `${prefix}-${n}`;
+    const { owner } = await node.ask(`/cluster/owner?app=${APP.id}&channel=${name}`);
+    if (owner === node.id) return name;
+  }
+}
+
+/** Waits until so many are subscribed to a channel, or more. */
+export async function subscribed(endpoint, channel, count = 1) {
+  const params = { info: "subscription_count" };
+  const ask = async () => (await endpoint.sdk().get({ path: `/channels/${channel}`, params })).json();
+  await eventually(async () => (await ask()).subscription_count >= count, () => `${count} subscribers of ${channel}`);
+}
+
+/** A port that nobody listens on. */
+export async function freePort() {
+  const listener = net.createServer().listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  const { port } = listener.address();
+  listener.close();
+  await once(listener, "close");
+  return port;
+}
 
 /** An HTTP server on a free port; `answer` is given the request and its body. */
 export async function startHttp(t, answer) {

@@ -129,7 +129,8 @@ pub enum Command {
     },
     /// An event is to be published.
     Publish(Draft),
-    /// Every connection signed in as this channel's user is to be closed.
+    /// Every connection signed in as this channel's user is to be closed; of a session, whoever holds
+    /// it is to show that it lives.
     Terminate,
     /// The state of the channel is asked for.
     Inspect,
@@ -311,7 +312,8 @@ pub enum Delivery {
     SubscriptionCount(usize),
     /// To all watchers: the user of this channel came or went.
     Online(bool),
-    /// To all connections signed in as the user of this channel: close.
+    /// To all connections signed in as the user of this channel: close. To whoever holds the session
+    /// that it stands for: show that you live.
     Terminate,
     /// To all connections signed in as the user of this channel that are no subscribers: a
     /// notification, as JSON.

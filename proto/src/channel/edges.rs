@@ -16,7 +16,7 @@ use crate::time::{Moment, Shift, earliest};
 /// How long `channel_vacated` and `member_removed` are held back.
 pub const HELD_BACK_FOR: Duration = Duration::from_secs(3);
 /// Members whose leaving one channel holds back; beyond it the rest are told at once.
-const HELD_BACK_MAX: usize = 10_000;
+pub const HELD_BACK_MAX: usize = 10_000;
 /// Edges of one channel that wait to be delivered; beyond it the oldest are given up.
 const OUTBOX_MAX: usize = 10_000;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// The namespace that every app has.
 pub const MAIN: &str = "/";
 /// Namespaces of one app: a connection may have a socket in each.
-const NAMESPACES_MAX: usize = 16;
+pub const NAMESPACES_MAX: usize = 16;
 /// Bytes of a namespace's name.
 const NAME_BYTES_MAX: usize = 64;
 

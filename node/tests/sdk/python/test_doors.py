@@ -64,13 +64,13 @@ def publish(http, channel, data):
 
 @contextmanager
 def socket_io(server, transport, jwt, **options):
-    """A python-socketio client of one node: a session that polls is known there only."""
+    """A python-socketio client, whose requests meet any node."""
     client = socketio.Client(**options)
     inboxes = {name: Inbox() for name in ("connected", "message", "subscribed", "heartbeat_ack", "disconnect")}
     for name, inbox in inboxes.items():
         # The place comes as one more argument.
         client.on(name, lambda data=None, *_, inbox=inbox: inbox(data))
-    url = f"http://127.0.0.1:{server.nodes[0].port}"
+    url = f"http://127.0.0.1:{server.port}"
     client.connect(url, auth={"token": jwt}, transports=[transport], wait_timeout=DEADLINE)
     try:
         yield client, inboxes
