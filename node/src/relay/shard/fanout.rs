@@ -13,6 +13,7 @@ use proto::wire::Wire;
 use proto::{AppId, ChannelKey, Offset, SocketId};
 
 use crate::clock::Clock;
+use crate::metrics::Sent;
 use crate::outbox::{Frame, Full, Pushed};
 
 use super::frames::Frames;
@@ -34,12 +35,12 @@ impl Shard {
         key: &ChannelKey,
         delivery: &Delivery,
         except: Option<SocketId>,
-    ) -> (usize, usize) {
+    ) -> Sent {
         let Some(local) = self.channels[Slot::of(key).index()].get(key) else {
-            return (0, 0);
+            return Sent::default();
         };
         let frames = Frames::new(&key.channel, delivery, *self.metrics.clock());
-        let (mut sent, mut bytes) = (0, 0);
+        let mut sent = Sent::default();
         // What is no publication is for everybody.
         let place = match delivery {
             Delivery::Published(publication) => publication.position.offset,
@@ -53,8 +54,7 @@ impl Shard {
             let Some(frame) = frames.make(*wire, connection.as_deref_mut()) else {
                 continue;
             };
-            sent += 1;
-            bytes += frame.bytes.len();
+            sent.add(*wire, frame.bytes.len());
             let given = if self.is_gathering { outbox.push(frame) } else { outbox.send(frame) };
             match given {
                 Ok(Pushed { is_first, shed }) => {
@@ -71,7 +71,7 @@ impl Shard {
                 connection.delivered(&mut self.unflushed);
             }
         }
-        (sent, bytes)
+        sent
     }
 
     /// Tells subscribers that members came and went while they could not be told.
