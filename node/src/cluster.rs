@@ -20,3 +20,5 @@ pub use peers::{LinkStatus, Peers};
 pub use pulse::Pulse;
 pub use start::{Cluster, alone, incarnation};
 pub use visits::Unreached;
+#[cfg(test)]
+pub(crate) use visits::tests::Elsewhere;

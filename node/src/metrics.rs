@@ -25,7 +25,7 @@ mod scrape;
 
 pub use door::DoorMetrics;
 pub use http::{HttpMetrics, Route};
-pub use relay::RelayMetrics;
+pub use relay::{RelayMetrics, Sent};
 pub use scrape::Scrape;
 
 const SECONDS: &[f64] = &[

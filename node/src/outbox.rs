@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -53,7 +53,6 @@ pub struct Outbox {
     state: Mutex<State>,
     frames_max: usize,
     bytes_max: usize,
-    name: OnceLock<Box<str>>,
 }
 
 #[derive(Debug)]
@@ -67,6 +66,8 @@ struct State {
     /// The socket failed: nothing more can be sent.
     is_broken: bool,
     waker: Option<Waker>,
+    /// Ids by which the client knows its sockets: the connection itself, and its further ones.
+    names: Vec<(Option<SocketId>, Box<str>)>,
 }
 
 /// A signal, and the further socket of the connection that it is for, if it is not for itself.
@@ -84,23 +85,30 @@ impl Outbox {
             is_closing: false,
             is_broken: false,
             waker: None,
+            names: Vec::new(),
         };
         Self {
             state: Mutex::new(state),
             frames_max: limits.outbox_events,
             bytes_max: limits.outbox_bytes,
-            name: OnceLock::new(),
         }
     }
 
-    /// Remembers by which id the client knows its connection. The first one holds.
-    pub fn set_name(&self, name: String) {
-        let _ = self.name.set(name.into());
+    /// Remembers by which id the client knows its connection, or a further socket of it; none if it does
+    /// so no longer.
+    pub fn set_name(&self, socket: Option<SocketId>, name: Option<String>) {
+        let names = &mut self.lock().names;
+        names.retain(|(of, _)| *of != socket);
+        if let Some(name) = name {
+            names.reserve_exact(1);
+            names.push((socket, name.into()));
+        }
     }
 
-    /// The id by which the client knows its connection, if it has one of its own.
-    pub fn name(&self) -> Option<&str> {
-        self.name.get().map(|name| &**name)
+    /// Whether the client knows its connection, or this further socket of it, by an id of its own that is
+    /// like this.
+    pub fn is_named(&self, socket: Option<SocketId>, is_it: impl Fn(&str) -> bool) -> bool {
+        self.lock().names.iter().any(|(of, name)| *of == socket && is_it(name))
     }
 
     /// Queues a frame without writing it.

@@ -264,9 +264,10 @@ impl Task {
             Action::Leave(socket) => {
                 self.requests.forget(socket);
                 self.questions.leave(socket);
+                outbox.set_name(Some(socket), None);
                 self.seats.leave(&self.server.relay, socket);
             }
-            Action::Name(name) => outbox.set_name(name),
+            Action::Name(name) => outbox.set_name(by, name),
             Action::Close(close) => return Err(End::Closed(close)),
             Action::Count(Counted::Subscription { kind, is_unauthorized }) => {
                 entry.metrics.subscribed(kind, "refused");

@@ -72,3 +72,34 @@ async fn a_poll_that_waits_is_answered_with_nothing_when_its_node_goes_away() {
     let answer = waiting.await.unwrap();
     assert_eq!((answer.status, &answer.json()["events"]), (200, &json!([])), "{answer:?}");
 }
+
+#[tokio::test]
+async fn what_is_delivered_is_counted_at_its_door() {
+    let node = start(|_| {}).await;
+    let mut client = Client::connect(&node).await;
+    client.subscribe("room").await;
+    let first = poll(&node, "wait=0&channels=room").await.json();
+    let place = first["events"][0]["id"].as_str().expect("where the channel is").to_owned();
+    let delivered = async |transport: &str| {
+        let name = "handbell_messages_delivered_total";
+        metric(&node, &format!(r#"{name}{{app_id="app-id",transport="{transport}"}}"#)).await
+    };
+    publish(&node, "room", "to one").await;
+    eventually("it is counted", async || delivered("pusher").await == Some(1.0)).await;
+    assert_eq!(delivered("longpoll").await, Some(0.0));
+    // What the channel remembers is no delivery.
+    let path = format!("/api/realtime/poll?wait=25&lastMessageId={place}&token={}", token());
+    let missed = get(node.clients(), &path).await.json();
+    let place = missed["events"][0]["id"].as_str().expect("what came meanwhile").to_owned();
+    let path = format!("/api/realtime/poll?lastMessageId={place}&token={}", token());
+    let address = node.clients();
+    let waiting = tokio::spawn(async move { get(address, &path).await });
+    let polls = r#"handbell_connections{app_id="app-id",transport="longpoll"}"#;
+    eventually("it waits", async || metric(&node, polls).await == Some(1.0)).await;
+    eventually("it has joined", async || {
+        publish(&node, "room", "to both").await;
+        delivered("longpoll").await.is_some_and(|events| events >= 1.0)
+    })
+    .await;
+    assert_eq!(waiting.await.unwrap().status, 200);
+}

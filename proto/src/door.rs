@@ -186,8 +186,8 @@ pub enum Action {
         /// What.
         request: Request,
     },
-    /// The client knows its connection by this id, and may have told others.
-    Name(String),
+    /// The client knows its socket by this id from here on, and may tell others; none when it has left.
+    Name(Option<String>),
     /// Close the connection, after what was sent.
     Close(Close),
     /// Count something that no channel hears of.

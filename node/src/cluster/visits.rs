@@ -135,7 +135,7 @@ impl Drop for Visiting {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proto::cluster::view::{Member, Phase, View};
     use proto::cluster::visit::Errand;
     use proto::name::NodeId;
@@ -143,6 +143,29 @@ mod tests {
     use crate::clock::Clock;
 
     use super::*;
+
+    /// A member that can be reached. What it answers, a test says.
+    pub(crate) struct Elsewhere {
+        pub(crate) peers: Peers,
+        pub(crate) id: RelayId,
+        peer: Arc<Peer>,
+    }
+
+    impl Elsewhere {
+        pub(crate) fn reached() -> Self {
+            let (peers, peer, clock) = peers();
+            peer.connected(1, &clock);
+            Self { peers, id: peer.id.clone(), peer }
+        }
+
+        /// Answers the one visit that is under way or comes, which has this number.
+        pub(crate) async fn answers(&self, number: u64, visited: Visited) {
+            while self.peers.status()[0].asks == 0 {
+                sleep(TRY_AGAIN_AFTER).await;
+            }
+            self.peers.answered(&self.peer, number, Answer::Visited(visited));
+        }
+    }
 
     /// Links to one peer that is a member, and the peer.
     fn peers() -> (Peers, Arc<Peer>, Clock) {

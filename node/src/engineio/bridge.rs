@@ -136,3 +136,39 @@ async fn answered(visiting: &mut Option<Visiting>) -> Result<Visited, Unreached>
         None => pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::app::Limits;
+    use proto::name::NodeId;
+    use proto::wire::Wire;
+    use tokio::net::TcpStream;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use crate::cluster::Elsewhere;
+    use crate::listen::bind;
+    use crate::socket::Stream;
+
+    use super::*;
+
+    /// More than the socket's buffers hold.
+    const MUCH: usize = 32 << 20;
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_is_not_waited_for() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = Stream::Plain(listener.accept().await.unwrap().0);
+        let (socket, outbox) = stream.divide(Wire::SocketIo, &Limits::default());
+        let stream = Box::new(WebSocketStream::from_raw_socket(socket, Role::Server, None).await);
+        let elsewhere = Elsewhere::reached();
+        let me = RelayId { node: NodeId::parse("a").unwrap(), incarnation: 1 };
+        let sessions = Sessions::new(me, elsewhere.peers.clone());
+        let (home, sid) = (elsewhere.id.clone(), "session".to_owned());
+        let mut bridge = Bridge { sessions, home, sid, stream, outbox };
+        let carried = tokio::spawn(async move { bridge.carry(Duration::from_millis(50)).await });
+        elsewhere.answers(0, Visited::Payload(format!("4{}", "x".repeat(MUCH)))).await;
+        timeout(Duration::from_secs(20), carried).await.expect("it is over").unwrap();
+        drop(client);
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use metrics::{Counter, Histogram};
+use proto::wire::Wire;
 use proto::{AppId, Moment};
 
 use crate::clock::Clock;
@@ -22,10 +23,29 @@ pub struct RelayMetrics {
     apps: HashMap<AppId, AppCounters>,
 }
 
+/// What one delivery was to connections: how many events, and their bytes, by [`Wire::index`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sent([(u64, u64); Wire::COUNT]);
+
+impl Sent {
+    /// Counts an event that was given to a connection.
+    pub const fn add(&mut self, wire: Wire, bytes: usize) {
+        let (events, total) = &mut self.0[wire.index()];
+        *events += 1;
+        *total += bytes as u64;
+    }
+
+    /// Events at all doors.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.0.iter().map(|(events, _)| events).sum()
+    }
+}
+
 #[derive(Clone)]
 struct AppCounters {
-    delivered: Counter,
-    sent_bytes: Counter,
+    /// Events and bytes, by [`Wire::index`].
+    delivered: [(Counter, Counter); Wire::COUNT],
     lagging: Counter,
     shed: Counter,
 }
@@ -53,14 +73,18 @@ impl RelayMetrics {
         }
     }
 
-    /// A publication has been given to so many connections of this shard, so many bytes to all.
+    /// A publication has been given to connections of this shard.
     #[allow(clippy::cast_precision_loss)]
-    pub fn published(&mut self, app: &AppId, sent: usize, bytes: usize, accepted: Moment) {
-        self.fanout.record(sent as f64);
+    pub fn published(&mut self, app: &AppId, sent: &Sent, accepted: Moment) {
+        self.fanout.record(sent.events() as f64);
         self.latency.record(self.clock.moment().since(accepted).as_secs_f64());
-        let counters = self.of(app);
-        counters.delivered.increment(sent as u64);
-        counters.sent_bytes.increment(bytes as u64);
+        for ((events, bytes), (delivered, sent_bytes)) in sent.0.iter().zip(&self.of(app).delivered)
+        {
+            if *events > 0 {
+                delivered.increment(*events);
+                sent_bytes.increment(*bytes);
+            }
+        }
     }
 
     /// Time.
@@ -100,13 +124,19 @@ impl RelayMetrics {
         let metrics = &self.metrics;
         self.apps.entry(app.clone()).or_insert_with(|| {
             let id = app.as_str();
-            let pusher = [("app_id", id), ("transport", "pusher")];
+            let delivered = |wire: Wire| {
+                let labels = [("app_id", id), ("transport", wire.label())];
+                (
+                    metrics.counter("handbell_messages_delivered_total", &labels),
+                    metrics.counter("handbell_sent_bytes_total", &labels),
+                )
+            };
+            let app = [("app_id", id)];
             let lagging = "handbell_slow_consumers_disconnected_total";
             AppCounters {
-                delivered: metrics.counter("handbell_messages_delivered_total", &pusher),
-                sent_bytes: metrics.counter("handbell_sent_bytes_total", &pusher),
-                lagging: metrics.counter(lagging, &pusher[..1]),
-                shed: metrics.counter("handbell_events_shed_total", &pusher[..1]),
+                delivered: Wire::ALL.map(delivered),
+                lagging: metrics.counter(lagging, &app),
+                shed: metrics.counter("handbell_events_shed_total", &app),
             }
         })
     }

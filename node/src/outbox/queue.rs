@@ -34,12 +34,18 @@ pub(super) struct Queue {
     frames: VecDeque<Frame>,
     has_begun: bool,
     bytes: usize,
-    /// How many can be shed, or will expire: mostly none, and then nobody looks for them.
-    mortals: usize,
+    /// How many can be shed: mostly none, and then nobody looks for them.
+    low: usize,
+    /// No frame expires before this; none if none does.
+    expires: Option<Instant>,
 }
 
-const fn is_mortal(frame: &Frame) -> bool {
-    frame.expires.is_some() || matches!(frame.priority, Priority::Low)
+const fn is_low(frame: &Frame) -> bool {
+    matches!(frame.priority, Priority::Low)
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }
 
 impl Queue {
@@ -59,7 +65,8 @@ impl Queue {
     pub(super) fn push(&mut self, frame: Frame) {
         if !frame.bytes.is_empty() {
             self.bytes += frame.bytes.len();
-            self.mortals += usize::from(is_mortal(&frame));
+            self.low += usize::from(is_low(&frame));
+            self.expires = earlier(self.expires, frame.expires);
             self.frames.push_back(frame);
         }
     }
@@ -88,18 +95,18 @@ impl Queue {
     }
 
     /// Puts what waits elsewhere before what waits here.
-    pub(super) fn prepend(&mut self, mut earlier: Self) {
-        earlier.frames.append(&mut self.frames);
-        self.frames = earlier.frames;
-        self.has_begun = earlier.has_begun;
-        self.bytes += earlier.bytes;
-        self.mortals += earlier.mortals;
+    pub(super) fn prepend(&mut self, mut first: Self) {
+        first.frames.append(&mut self.frames);
+        self.frames = first.frames;
+        self.has_begun = first.has_begun;
+        self.bytes += first.bytes;
+        self.low += first.low;
+        self.expires = earlier(self.expires, first.expires);
     }
 
-    /// Forgets all but the first frame, which may have begun.
+    /// Forgets all but a first frame that has begun.
     pub(super) fn cut(&mut self) {
-        let mut is_first = true;
-        self.keep(|_| std::mem::take(&mut is_first));
+        self.keep(|_| false);
     }
 
     pub(super) fn clear(&mut self) {
@@ -108,39 +115,48 @@ impl Queue {
 
     /// Drops the events of low priority that wait, and returns how many they were.
     pub(super) fn shed(&mut self) -> usize {
-        match self.mortals {
+        match self.low {
             0 => 0,
-            _ => self.keep(|frame| frame.priority != Priority::Low),
+            _ => self.keep(|frame| !is_low(frame)),
         }
     }
 
     /// Drops what nobody wants any more.
     pub(super) fn expire(&mut self) {
-        if self.mortals > 0 {
+        if self.expires.is_some() {
             self.expire_at(Instant::now());
         }
     }
 
     fn expire_at(&mut self, now: Instant) {
-        self.keep(|frame| frame.expires.is_none_or(|expires| now < expires));
+        if self.expires.is_some_and(|first| first <= now) {
+            self.keep(|frame| frame.expires.is_none_or(|expires| now < expires));
+        }
     }
 
     /// Drops what is not to be kept, and returns how many that was.
     fn keep(&mut self, mut is_kept: impl FnMut(&Frame) -> bool) -> usize {
         let before = self.frames.len();
         let mut is_begun = self.has_begun;
+        (self.bytes, self.low, self.expires) = (0, 0, None);
         self.frames.retain(|frame| {
-            let has_begun = std::mem::take(&mut is_begun);
-            is_kept(frame) || has_begun
+            let is_left = std::mem::take(&mut is_begun) || is_kept(frame);
+            if is_left {
+                self.bytes += frame.bytes.len();
+                self.low += usize::from(is_low(frame));
+                self.expires = earlier(self.expires, frame.expires);
+            }
+            is_left
         });
-        self.bytes = self.frames.iter().map(|frame| frame.bytes.len()).sum();
-        self.mortals = self.frames.iter().filter(|frame| is_mortal(frame)).count();
         before - self.frames.len()
     }
 
     fn forget(&mut self, frame: &Frame) {
         self.bytes -= frame.bytes.len();
-        self.mortals -= usize::from(is_mortal(frame));
+        self.low -= usize::from(is_low(frame));
+        if self.frames.is_empty() {
+            self.expires = None;
+        }
     }
 
     pub(super) fn slices(&self) -> ([IoSlice<'_>; FRAMES_PER_WRITE], usize) {
@@ -193,7 +209,7 @@ mod tests {
         queue.advance(1);
         queue.expire_at(soon);
         assert_eq!(queue.take(9), ["egun", "long", "ever"]);
-        assert_eq!((queue.bytes(), queue.mortals), (0, 0));
+        assert_eq!((queue.bytes(), queue.low, queue.expires), (0, 0, None));
     }
 
     #[test]
@@ -213,7 +229,20 @@ mod tests {
         let mut heir = Queue::default();
         heir.push(frame("e", Priority::Low, None));
         heir.prepend(queue);
-        assert_eq!((heir.bytes(), heir.mortals), (2, 1));
+        assert_eq!((heir.bytes(), heir.low), (2, 1));
         assert_eq!(heir.take(9), ["c", "e"]);
+    }
+
+    #[test]
+    fn a_cut_leaves_what_has_begun_and_nothing_else() {
+        for (written, left) in [(0, vec![]), (1, vec!["egun"])] {
+            let mut queue = Queue::default();
+            queue.push(frame("begun", Priority::Normal, None));
+            queue.push(frame("next", Priority::High, None));
+            queue.advance(written);
+            queue.cut();
+            assert_eq!(queue.bytes(), left.concat().len());
+            assert_eq!(queue.take(9), left);
+        }
     }
 }

@@ -41,7 +41,8 @@ fn what_is_taken_makes_room() {
     assert_eq!(outbox.take(2), ["aa", "b"]);
     outbox.send(Bytes::from("ddd")).unwrap();
     assert_eq!(outbox.send(Bytes::from("e")), Err(Full::Lagging));
-    assert_eq!(outbox.take(9)[0], "c");
+    let close = Wire::SocketIo.close(&CloseCode::OverCapacity.because(""));
+    assert_eq!(outbox.take(9), [close], "nothing that waits has begun to leave");
 }
 
 /// What is low goes first; then normal events find no room and close the connection, where a high one

@@ -21,18 +21,16 @@ impl Relay {
         all
     }
 
-    /// Ends a connection of an app by an id that its client knows. False if it is not here.
-    pub async fn terminate(&self, app: &AppId, connection: &str) -> bool {
-        let connection: Arc<str> = connection.into();
+    /// Ends the sockets of an app that their clients know by this id. False if none is here.
+    pub async fn terminate(&self, app: &AppId, id: &str) -> bool {
+        let (id, mut is_here): (Arc<str>, bool) = (id.into(), false);
         for shard in 0..self.shards.len() {
             let (reply, answer) = oneshot::channel();
-            let (app, connection) = (app.clone(), Arc::clone(&connection));
+            let (app, connection) = (app.clone(), Arc::clone(&id));
             self.tell(shard, ToShard::Terminate { app, connection, reply }).await;
-            if answer.await == Ok(true) {
-                return true;
-            }
+            is_here |= answer.await == Ok(true);
         }
-        false
+        is_here
     }
 
     /// Tells all connections of an app a notification, and returns how many they are.

@@ -34,7 +34,7 @@ const BATCH: usize = 64;
 
 /// Frames of one batch from which on it is worth waiting for more before the next: small fan-outs
 /// are done before another publisher could have had its turn.
-const LARGE: usize = 256;
+const LARGE: u64 = 256;
 
 /// What a shard's task needs from the relay it belongs to.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub struct Shard {
     /// By slot, so that a claim of a few slots does not look at all channels.
     channels: Box<[HashMap<ChannelKey, Local<Sink>>]>,
     /// Frames given to outboxes in the last batch.
-    delivered: usize,
+    delivered: u64,
     /// Whether more than one message was taken at once: then frames are gathered and leave together.
     is_gathering: bool,
     /// Outboxes that got their first waiting frame in this batch.
@@ -288,9 +288,9 @@ impl Shard {
         match local.publish(publication) {
             Verdict::Deliver => {
                 let except = publication.draft.origin.except();
-                let (sent, bytes) = self.tell_subscribers(key, delivery, except);
-                self.delivered += sent;
-                self.metrics.published(&key.app, sent, bytes, publication.accepted);
+                let sent = self.tell_subscribers(key, delivery, except);
+                self.delivered += sent.events();
+                self.metrics.published(&key.app, &sent, publication.accepted);
             }
             Verdict::Repeat | Verdict::Waiting => self.metrics.skipped(),
             Verdict::Hole => {

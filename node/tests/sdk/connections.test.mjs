@@ -6,7 +6,7 @@ import test from "node:test";
 import { anything, socketIo } from "./doors.mjs";
 import { eventually, startServer } from "./support.mjs";
 
-const server = await startServer(test);
+const server = await startServer(test, { app: '[apps.namespaces]\n"/admin" = "topics"' });
 const terminate = (node, id) => node.sdk().post({ path: `/connections/${id}/terminate`, body: {} });
 
 test("a connection is ended by the id that its client knows, whatever the node, and others stay", async (t) => {
@@ -24,6 +24,19 @@ test("a connection is ended by the id that its client knows, whatever the node, 
     assert.equal((await wire.closed).code, 4009);
     await other.join("room");
   }
+});
+
+test("a socket of a further namespace is ended by its own id, and the others of its connection stay", async (t) => {
+  const main = socketIo(t, server.nodes[0], anything("ann"), { transports: ["websocket"] });
+  await main.inbox.take("connected");
+  const admin = main.socket.io.socket("/admin", { auth: { token: anything("ann") } });
+  const next = (event) => new Promise((resolve) => admin.once(event, resolve));
+  const greeted = next("connected");
+  const { connectionId } = await greeted;
+  const ended = next("disconnect");
+  await terminate(server, connectionId);
+  assert.equal(await ended, "io server disconnect");
+  assert.equal(main.socket.connected, true);
 });
 
 test("a client that has come back is ended by the id that it kept", async (t) => {

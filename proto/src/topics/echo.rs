@@ -17,7 +17,7 @@ use crate::app::Secret;
 use crate::authorization::{Backend, Header, Shown};
 use crate::channel::{Member, Role};
 use crate::client_event::{self, ClientEvents};
-use crate::door::{Action, Input, Proof, Request};
+use crate::door::{Action, Input, Proof, Request, Signal};
 use crate::json::quoted;
 use crate::name::{ChannelName, SocketId};
 use crate::plain::code;
@@ -92,6 +92,7 @@ impl Echo {
                 voice.actions.push(Action::Close(normal()));
             }
             Input::Refused { refusal, .. } => error(&refusal, voice),
+            Input::Signal(Signal::Terminated) => voice.disconnect(),
             // What was granted shows in what the channel sends.
             _ => {}
         }

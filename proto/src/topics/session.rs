@@ -29,8 +29,8 @@ const NEVER: Moment = Moment::from_micros(u64::MAX);
 /// How long a client has to close the connection when it was told to go.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Who a socket is: others may know its id, and nobody can guess its secret. What a client says to come
-/// back is both, and whose they are.
+/// Who a connection is: others may know its id, and nobody can guess its secret, of which the ids of its
+/// further sockets are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The id, which has no dot in it.
@@ -233,13 +233,13 @@ impl Session {
         let profile = app.namespaces.profile(namespace).unwrap_or_default();
         let (seat, machine) = match profile {
             Profile::Topics if **namespace == *MAIN => {
-                (None, Machine::Topics(Box::new(Socket::new(self.identity.clone(), shown))))
+                let id = self.identity.id.clone();
+                (None, Machine::Topics(Box::new(Socket::new(id, shown))))
             }
             Profile::Topics => {
                 let seat = self.seat(namespace, Wire::SocketIo);
-                let Identity { id, secret } = self.identity.clone();
-                let identity = Identity { id: format!("{id}-{}", self.seats), secret };
-                (Some(seat), Machine::Topics(Box::new(Socket::new(identity, shown))))
+                let id = format!("{}-{}", self.identity.id, self.seats);
+                (Some(seat), Machine::Topics(Box::new(Socket::new(id, shown))))
             }
             Profile::LaravelEcho => {
                 let seat = self.seat(namespace, Wire::Echo);
@@ -298,6 +298,7 @@ impl Session {
             (None, Machine::Topics(mut socket)) => {
                 let leave = |channel| door::Action::Ask { channel, request: Request::Unsubscribe };
                 actions.extend(socket.leave().map(leave));
+                actions.push(door::Action::Name(None));
             }
             (None, Machine::Echo(_)) => {}
         }

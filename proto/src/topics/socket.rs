@@ -22,13 +22,14 @@ use crate::visitor::Visitor;
 
 use super::asked::{self, Asked, Auth, Message};
 use super::coming_back::ComingBack;
-use super::session::{Identity, normal};
+use super::session::normal;
 use super::voice::Voice;
 
 /// The state of one socket.
 #[derive(Debug)]
 pub(super) struct Socket {
-    pub(super) identity: Identity,
+    /// The id that it has unless it comes back under another one.
+    pub(super) id: String,
     shown: Arc<Shown>,
     pub(super) visitor: Visitor,
     pub(super) channels: BTreeSet<ChannelName>,
@@ -41,9 +42,9 @@ pub(super) struct Socket {
 
 impl Socket {
     /// The socket of a client that has asked to be let in.
-    pub(super) fn new(identity: Identity, shown: Arc<Shown>) -> Self {
+    pub(super) fn new(id: String, shown: Arc<Shown>) -> Self {
         Self {
-            identity,
+            id,
             shown,
             visitor: Visitor::anyone(),
             channels: BTreeSet::new(),
@@ -69,8 +70,10 @@ impl Socket {
             }
         };
         let cursor = auth.offset.as_deref().and_then(|offset| Cursor::parse(offset).ok());
-        self.coming_back = auth.pid.zip(cursor).map(|(private, cursor)| ComingBack {
-            private,
+        let was = auth.pid.as_deref().and_then(|pid| pid.split_once('.'));
+        self.coming_back = was.zip(cursor).map(|((id, signature), cursor)| ComingBack {
+            id: id.to_owned(),
+            signature: signature.to_owned(),
             cursor,
             waiting: BTreeSet::new(),
         });
@@ -112,10 +115,9 @@ impl Socket {
             let request = Request::Join { role: Role::SignedIn, since: None };
             voice.ask(ChannelName::of_user(user), request);
         }
-        let owner = self.owner(voice.namespace);
-        match self.coming_back.take().filter(|who| who.private.ends_with(&owner)) {
-            Some(coming_back) => self.go_on(coming_back, voice),
-            None => self.accept(None, voice),
+        match self.coming_back.take() {
+            Some(was) if self.may_come_back(&was, voice) => self.go_on(was, voice),
+            _ => self.accept(None, voice),
         }
     }
 

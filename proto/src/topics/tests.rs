@@ -227,3 +227,18 @@ fn who_comes_back_comes_back_to_its_own_namespace_only() {
     let mut same = Script::new();
     assert!(comes_back(&mut same, &pid("/admin,")));
 }
+
+/// The id of a socket is no secret: whoever knows one cannot make its own connection go by it.
+#[test]
+fn nobody_comes_back_under_an_id_that_was_not_its_own() {
+    let mut script = Script::new();
+    for pid in ["id", "id.", "id.5ec7e7.0", &format!("id.{}", "0".repeat(64))] {
+        script.hears(&format!(r#"0{{"token":"t","pid":"{pid}","offset":"room~1-1-1"}}"#));
+        let actions = script.happens(None, Input::Verified(Ok(visitor("ann", 60))), at(1));
+        assert!(
+            !asked(&actions).iter().any(|(_, channel, _)| channel.as_str() == "room"),
+            "{pid}: {actions:?}"
+        );
+        script.hears("1");
+    }
+}

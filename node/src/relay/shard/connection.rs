@@ -42,7 +42,17 @@ impl Connection {
 
     /// Whether a client of Socket.IO has been let in; at other doors it has.
     pub(super) fn is_let_in(&self) -> bool {
-        self.wire != Wire::SocketIo || self.further.is_some() || self.outbox.name().is_some()
+        self.wire != Wire::SocketIo || self.is_named(|_| true)
+    }
+
+    /// Whether its client knows it by an id of its own that is like this.
+    pub(super) fn is_named(&self, is_it: impl Fn(&str) -> bool) -> bool {
+        self.outbox.is_named(self.seat(), is_it)
+    }
+
+    /// Which further socket of its connection it is, if it is one.
+    fn seat(&self) -> Option<SocketId> {
+        self.further.as_ref().map(|(socket, _)| *socket)
     }
 
     /// Whether what was encoded for all is completed for it, or its place is followed.
@@ -81,7 +91,7 @@ impl Connection {
 
     /// Gives news to its session.
     pub(super) fn signal(&self, signal: Signal) {
-        self.outbox.signal((self.further.as_ref().map(|(socket, _)| *socket), signal));
+        self.outbox.signal((self.seat(), signal));
     }
 
     pub(super) fn close(&mut self, close: Close) {

@@ -13,6 +13,7 @@ use proto::wire::Wire;
 use proto::{AppId, ChannelKey, Offset, SocketId};
 
 use crate::clock::Clock;
+use crate::metrics::Sent;
 use crate::outbox::{Frame, Full, Pushed};
 
 use super::frames::Frames;
@@ -34,12 +35,12 @@ impl Shard {
         key: &ChannelKey,
         delivery: &Delivery,
         except: Option<SocketId>,
-    ) -> (usize, usize) {
+    ) -> Sent {
         let Some(local) = self.channels[Slot::of(key).index()].get(key) else {
-            return (0, 0);
+            return Sent::default();
         };
         let frames = Frames::new(&key.channel, delivery, *self.metrics.clock());
-        let (mut sent, mut bytes) = (0, 0);
+        let mut sent = Sent::default();
         // What is no publication is for everybody.
         let place = match delivery {
             Delivery::Published(publication) => publication.position.offset,
@@ -53,8 +54,7 @@ impl Shard {
             let Some(frame) = frames.make(*wire, connection.as_deref_mut()) else {
                 continue;
             };
-            sent += 1;
-            bytes += frame.bytes.len();
+            sent.add(*wire, frame.bytes.len());
             let given = if self.is_gathering { outbox.push(frame) } else { outbox.send(frame) };
             match given {
                 Ok(Pushed { is_first, shed }) => {
@@ -71,7 +71,7 @@ impl Shard {
                 connection.delivered(&mut self.unflushed);
             }
         }
-        (sent, bytes)
+        sent
     }
 
     /// Tells subscribers that members came and went while they could not be told.
@@ -142,16 +142,21 @@ impl Shard {
         told
     }
 
-    /// Ends a connection by an id that its client knows. False if it is not here. A poll has none.
+    /// Ends the sockets that their clients know by this id, and returns whether there are any. They can
+    /// be two while one that has come back is not known to be gone. A poll has none.
     pub(super) fn terminate_one(&self, app: &AppId, id: &str) -> bool {
-        let by_socket = SocketId::parse(id).ok().and_then(|socket| self.connections.get(&socket));
-        let by_name = || self.connections.values().find(|known| known.outbox.name() == Some(id));
-        let found = by_socket.or_else(by_name);
-        let Some(connection) = found.filter(|it| it.app == *app && it.wire != Wire::Poll) else {
-            return false;
+        let socket = SocketId::parse(id).ok();
+        let is_it = |(known, connection): &(&SocketId, &Connection)| {
+            connection.app == *app
+                && connection.wire != Wire::Poll
+                && (socket == Some(**known) || connection.is_named(|name| name == id))
         };
-        connection.signal(Signal::Terminated);
-        true
+        let mut is_here = false;
+        for (_, connection) in self.connections.iter().filter(is_it) {
+            connection.signal(Signal::Terminated);
+            is_here = true;
+        }
+        is_here
     }
 
     fn in_role(&self, key: &ChannelKey, role: &Role) -> Vec<&Connection> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::app::{App, Secret};
 use crate::authorization::{Backend, Shown};
-use crate::door::{Action, Input, Request};
+use crate::door::{Action, Input, Request, Signal};
 use crate::name::{AppId, ChannelName, SocketId};
 use crate::refusal::Refusal;
 use crate::time::{Moment, Now};
@@ -112,4 +112,11 @@ fn of_two_questions_about_one_channel_the_later_counts() {
     let (first, second) = (client.subscribe("private-room"), client.subscribe("private-room"));
     assert_eq!(client.answer(first, Err(Refusal::Unavailable)), []);
     assert!(is_join(&client.answer(second, Ok("true"))));
+}
+
+#[test]
+fn the_application_ends_a_client() {
+    let mut client = Client::new();
+    let ended = client.apply(Input::Signal(Signal::Terminated));
+    assert!(matches!(&ended[..], [Action::Send(said), ..] if said.starts_with('1')), "{ended:?}");
 }
