@@ -34,6 +34,7 @@ pub mod router;
 pub mod server;
 pub mod session;
 pub mod sessions;
+mod shrink;
 pub mod socket;
 pub mod supervisor;
 pub mod tls;

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::channels::Replier;
 use crate::clock::Clock;
+use crate::shrink;
 
 use super::engine::Engine;
 
@@ -31,6 +32,8 @@ const CONTROL: usize = 0;
 const DATA: usize = 1;
 /// How often an idle link is looked at.
 const IDLE: Duration = Duration::from_millis(100);
+/// Questions that each link has room for always.
+const ASKS_KEPT: usize = 64;
 /// How long an acknowledgement may wait.
 const BUSY: Duration = Duration::from_millis(2);
 
@@ -70,6 +73,14 @@ struct State {
     is_closed: bool,
     sent: u64,
     received: u64,
+}
+
+impl State {
+    fn take_ask(&mut self, number: u64) -> Option<Replier> {
+        let replier = self.asks.remove(&number);
+        shrink::map(&mut self.asks, ASKS_KEPT);
+        replier
+    }
 }
 
 impl Peers {
@@ -160,7 +171,7 @@ impl Peers {
     /// Nobody waits for an answer any more.
     pub(super) fn withdraw(&self, to: &RelayId, number: u64) {
         if let Some(peer) = self.0.peers.load().get(to) {
-            let replier = peer.lock().asks.remove(&number);
+            let replier = peer.lock().take_ask(number);
             drop(replier);
         }
     }
@@ -168,7 +179,7 @@ impl Peers {
     /// The peer has answered.
     pub(super) fn answered(&self, peer: &Peer, number: u64, answer: Answer) {
         // An answer to a question that was given up is late.
-        let replier = peer.lock().asks.remove(&number);
+        let replier = peer.lock().take_ask(number);
         if let Some(replier) = replier {
             replier.answer(answer);
         }
@@ -359,7 +370,9 @@ impl Peer {
 
     /// A visit of the peer's is over.
     pub(super) fn left(&self, number: u64) {
-        self.lock().visits.remove(&number);
+        let mut state = self.lock();
+        state.visits.remove(&number);
+        shrink::map(&mut state.visits, ASKS_KEPT);
     }
 
     /// Bytes that wait for the peer.

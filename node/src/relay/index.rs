@@ -6,6 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use proto::ChannelKey;
 use proto::cluster::slot::Slot;
 
+use crate::shrink;
+
+/// Channels that each part of the index has room for always.
+const ROOM: usize = 64;
+
 /// Which shards have connections in a channel or on their way into it, one bit each.
 #[derive(Debug)]
 pub(super) struct Index {
@@ -39,6 +44,7 @@ impl Index {
             *bits &= !(1 << shard);
             if *bits == 0 {
                 part.remove(key);
+                shrink::map(&mut part, ROOM);
             }
         }
     }

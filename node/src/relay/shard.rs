@@ -18,6 +18,7 @@ use tokio::task::yield_now;
 use crate::metrics::RelayMetrics;
 use crate::outbox::Outbox;
 use crate::router::{Asked, Router};
+use crate::shrink;
 
 use super::index::Index;
 use super::{Closed, ToShard, Transports};
@@ -350,6 +351,7 @@ impl Shard {
         let Some(connection) = self.connections.remove(&socket) else {
             return;
         };
+        shrink::map(&mut self.connections, BATCH);
         let is_final = connection.is_resumable() && is_for_good;
         for key in connection.channels {
             if let Some(local) = self.local(&key) {
@@ -387,9 +389,11 @@ impl Shard {
             && let Some(connection) = self.connections.get_mut(&socket)
         {
             connection.channels.remove(key);
+            shrink::set(&mut connection.channels, 0);
         }
         if local.is_unused() {
             slot.remove(key);
+            shrink::map(slot, 0);
             self.index.remove(key, self.number);
         }
     }

@@ -380,7 +380,7 @@ impl<C, R, W> Custody<C, R, W> {
     fn release(&mut self, effects: &mut Effects<R, W>) {
         self.takeover = Takeover::default();
         self.listing = Listing::default();
-        effects.extend(self.held.drain(..).map(Effect::Return));
+        effects.extend(std::mem::take(&mut self.held).into_iter().map(Effect::Return));
     }
 
     /// Gives these channels a command.

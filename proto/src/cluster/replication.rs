@@ -20,6 +20,9 @@ use super::message::Message;
 use super::slot::Slot;
 use super::takeover::Estate;
 
+/// Room for those who wait that a slot keeps when nobody waits: there are thousands of slots.
+const WAITING_KEPT: usize = 4;
+
 /// One change of a slot. What belongs together is one record, so that a crash cannot part it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Record {
@@ -143,7 +146,11 @@ impl<W> Replication<W> {
             return Vec::new();
         }
         let ready = self.waiting.iter().take_while(|(number, _)| *number <= self.confirmed).count();
-        self.waiting.drain(..ready).map(|(_, waiter)| waiter).collect()
+        let waited = self.waiting.drain(..ready).map(|(_, waiter)| waiter).collect();
+        if self.waiting.is_empty() && self.waiting.capacity() > WAITING_KEPT {
+            self.waiting = VecDeque::new();
+        }
+        waited
     }
 
     /// The successor has not taken a record. True if that ends the present generation.
@@ -165,7 +172,7 @@ impl<W> Replication<W> {
 
     /// Those who wait, when there is nobody to wait for any more.
     pub fn give_up(&mut self) -> Vec<W> {
-        self.waiting.drain(..).map(|(_, waiter)| waiter).collect()
+        std::mem::take(&mut self.waiting).into_iter().map(|(_, waiter)| waiter).collect()
     }
 
     /// Records that the successor has not confirmed.

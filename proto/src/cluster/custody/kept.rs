@@ -120,7 +120,7 @@ impl<C, R, W> Custody<C, R, W> {
     /// The next owner serves what was handed to it: with what is kept here, two nodes have it.
     pub(super) fn taken(&mut self, by: &RelayId, effects: &mut Effects<R, W>) {
         if self.ownership.owner() == Some(by) && self.kept.is_some() {
-            let leaving = self.leaving.drain(..);
+            let leaving = std::mem::take(&mut self.leaving).into_iter();
             effects.extend(leaving.map(|waiter| Effect::Finish(waiter, Ack::Replicated)));
         }
     }
@@ -135,7 +135,7 @@ impl<C, R, W> Custody<C, R, W> {
             }
             self.kept = None;
             // The owner has not taken what it was given: it went on with something else.
-            let lost = self.leaving.drain(..);
+            let lost = std::mem::take(&mut self.leaving).into_iter();
             effects.extend(lost.map(|waiter| Effect::Finish(waiter, Ack::Accepted)));
         }
     }

@@ -39,9 +39,9 @@ impl<C, R, W> Custody<C, R, W> {
         let successor = view.and_then(|view| view.successor(self.slot).cloned());
         self.aim(successor, now, effects);
         // What they wait for may have stayed on another node's way.
-        let leaving = self.leaving.drain(..);
+        let leaving = std::mem::take(&mut self.leaving).into_iter();
         effects.extend(leaving.map(|waiter| Effect::Finish(waiter, Ack::Accepted)));
-        effects.extend(self.held.drain(..).map(Effect::Handle));
+        effects.extend(std::mem::take(&mut self.held).into_iter().map(Effect::Handle));
     }
 
     /// Of a channel that failed, and of which nobody knows anything, nothing is left.
