@@ -293,9 +293,12 @@ impl Outbox {
 }
 
 impl State {
-    /// Drops what waits, except a frame that has begun, and closes.
+    /// Drops what waits, except a frame that has begun, and closes. A poll gets what waits: each event
+    /// says how far it has come, and the next poll goes on from there.
     fn close(&mut self, close: &Close) {
-        self.queue.cut();
+        if self.wire != Wire::Poll {
+            self.queue.cut();
+        }
         self.queue.push(self.wire.close(close).into());
         self.is_closing = true;
     }

@@ -45,6 +45,18 @@ fn what_is_taken_makes_room() {
     assert_eq!(outbox.take(9), [close], "nothing that waits has begun to leave");
 }
 
+/// What a poll has missed can be more than there is room for: it is answered in parts.
+#[test]
+fn a_poll_that_is_full_gets_what_there_was_room_for() {
+    let limits = Limits { outbox_bytes: 4, ..Limits::default() };
+    let outbox = Outbox::new(Writer::Held, Wire::Poll, &limits);
+    outbox.send(Bytes::from("aa")).unwrap();
+    outbox.send(Bytes::from("b")).unwrap();
+    assert_eq!(outbox.send(Bytes::from("cc")), Err(Full::Lagging));
+    assert_eq!(outbox.send(Bytes::from("d")), Err(Full::Closed), "it comes after what is missing");
+    assert_eq!(outbox.take(usize::MAX), ["aa", "b"]);
+}
+
 /// What is low goes first; then normal events find no room and close the connection, where a high one
 /// still finds some.
 #[test]

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { anything, socketIo, stream } from "./doors.mjs";
+import { anything, poll, socketIo, stream } from "./doors.mjs";
 import { startServer } from "./support.mjs";
 
 const SECTIONS = `
@@ -66,4 +66,25 @@ test("a name that the app does not have is a channel_not_found", async (t) => {
   const client = socketIo(t, server.nodes[0], jwt, { path: "/realtime/io" });
   assert.equal((await client.ask("subscribe", { topic: "public:a" })).status, "success");
   assert.equal((await client.ask("subscribe", { topic: "job:123" })).error, "channel_not_found");
+});
+
+test("a poll that has missed more than there is room for gets it in parts", async (t) => {
+  const own = await startServer(t, { app: "limits.outbox_events = 8" });
+  const channels = ["one", "two"];
+  const jwt = anything("ann");
+  const first = await poll(own, jwt, { channels: channels.join(","), wait: 0 });
+  let lastMessageId = first.body.events.at(-1).id;
+  const sent = Array.from({ length: 60 }, (_, index) => [channels[index % 2], index]);
+  for (const [channel, data] of sent) await own.sdk().trigger(channel, "event", data);
+  const got = [];
+  for (let polls = 0; polls < 60 && got.length < sent.length; polls++) {
+    const { events } = (await poll(own, jwt, { lastMessageId, wait: 1 })).body;
+    assert.ok(events.length <= 8, `${events.length} events`);
+    got.push(...events.map(({ channel, data }) => [channel, data]));
+    lastMessageId = events.at(-1)?.id ?? lastMessageId;
+  }
+  for (const channel of channels) {
+    const of = (all) => all.filter(([name]) => name === channel);
+    assert.deepEqual(of(got), of(sent));
+  }
 });
