@@ -5,12 +5,12 @@
 
 use std::collections::HashSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::mark::Mark;
 
 /// What went wrong, in deliveries. All zero is what is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Faults {
     /// Never came.
     pub lost: u64,
@@ -42,6 +42,17 @@ impl Faults {
             closed: self.closed + other.closed,
         }
     }
+}
+
+/// What a delivery was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The first of its event, and not late.
+    InOrder,
+    /// The first of its event, after a later one.
+    Late,
+    /// One of those that should not have come: again, or to the wrong subscriber.
+    Never,
 }
 
 /// Watches what all subscribers get.
@@ -76,28 +87,27 @@ impl Checker {
         }
     }
 
-    /// Takes note of a delivery. True if the subscriber has not had it before.
-    pub fn take(&mut self, subscriber: usize, mark: Mark) -> bool {
+    /// Takes note of a delivery.
+    pub fn take(&mut self, subscriber: usize, mark: Mark) -> Taken {
         let column = mark.stream.wrapping_sub(self.first[subscriber]);
         let length = self.lengths.get(mark.stream as usize);
         if column >= self.width || length.is_none_or(|&length| mark.number >= length) {
             self.faults.strayed += 1;
-            return false;
+            return Taken::Never;
         }
         let counter = subscriber * self.width as usize + column as usize;
         let next = &mut self.next[counter];
         if mark.number >= *next {
             self.missing.extend((*next..mark.number).map(|number| (counter, number)));
             *next = mark.number + 1;
-            return true;
+            return Taken::InOrder;
         }
-        let is_late = self.missing.remove(&(counter, mark.number));
-        if is_late {
+        if self.missing.remove(&(counter, mark.number)) {
             self.faults.reordered += 1;
-        } else {
-            self.faults.duplicated += 1;
+            return Taken::Late;
         }
-        is_late
+        self.faults.duplicated += 1;
+        Taken::Never
     }
 
     /// Takes note of a connection that the server closed.
@@ -108,15 +118,24 @@ impl Checker {
     /// What went wrong, if nothing comes any more.
     #[must_use]
     pub fn faults(&self) -> Faults {
-        let mut lost = self.missing.len() as u64;
-        for (subscriber, &first) in self.first.iter().enumerate() {
-            for column in 0..self.width {
-                let counter = subscriber * self.width as usize + column as usize;
-                let length = self.lengths[(first + column) as usize];
-                lost += u64::from(length - self.next[counter]);
+        let mut lost = 0;
+        self.each_lost(|_| lost += 1);
+        Faults { lost, ..self.faults }
+    }
+
+    /// Goes through what never came anywhere, if nothing comes any more.
+    pub fn each_lost(&self, mut report: impl FnMut(Mark)) {
+        let width = self.width as usize;
+        let stream = |counter: usize| self.first[counter / width] + (counter % width) as u32;
+        for &(counter, number) in &self.missing {
+            report(Mark { stream: stream(counter), number });
+        }
+        for (counter, &next) in self.next.iter().enumerate() {
+            let stream = stream(counter);
+            for number in next..self.lengths[stream as usize] {
+                report(Mark { stream, number });
             }
         }
-        Faults { lost, ..self.faults }
     }
 }
 
@@ -144,6 +163,12 @@ mod tests {
         let faults = check([4, 1], &[(0, 0), (0, 2)]);
         let expected = Faults { lost: 3, ..Faults::default() };
         assert_eq!(faults, expected);
+        let mut checker = Checker::new(vec![4], 2, vec![0, 0, 0, 0, 2, 3]);
+        checker.take(0, Mark { stream: 5, number: 1 });
+        let mut lost = Vec::new();
+        checker.each_lost(|Mark { stream, number }| lost.push((stream, number)));
+        lost.sort_unstable();
+        assert_eq!(lost, [(4, 0), (4, 1), (5, 0), (5, 2)]);
     }
 
     #[test]
@@ -169,11 +194,11 @@ mod tests {
     fn what_is_not_for_a_subscriber_strays() {
         let mut checker = Checker::new(vec![0, 1], 1, vec![1, 1]);
         let mark = |stream, number| Mark { stream, number };
-        assert!(checker.take(0, mark(0, 0)));
-        assert!(!checker.take(0, mark(1, 0)));
-        assert!(!checker.take(1, mark(1, 1)));
-        assert!(!checker.take(1, mark(9, 0)));
-        assert!(checker.take(1, mark(1, 0)));
+        assert_eq!(checker.take(0, mark(0, 0)), Taken::InOrder);
+        assert_eq!(checker.take(0, mark(1, 0)), Taken::Never);
+        assert_eq!(checker.take(1, mark(1, 1)), Taken::Never);
+        assert_eq!(checker.take(1, mark(9, 0)), Taken::Never);
+        assert_eq!(checker.take(1, mark(1, 0)), Taken::InOrder);
         let expected = Faults { strayed: 3, ..Faults::default() };
         assert_eq!(checker.faults(), expected);
     }

@@ -144,7 +144,9 @@ pub fn request((method, target): (&str, &str), headers: &[(&str, &str)], body: &
     [head.as_bytes(), body].concat()
 }
 
-fn unix_seconds() -> u64 {
+/// Seconds since 1970.
+#[must_use]
+pub fn unix_seconds() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }

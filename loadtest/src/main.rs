@@ -12,13 +12,15 @@ use clap::{Args, Parser, Subcommand};
 use proto::app::Secret;
 
 use handbell_loadtest::assertion::Assertion;
+use handbell_loadtest::compare::Comparison;
 use handbell_loadtest::dialect::{Credentials, Dialect};
 use handbell_loadtest::door::Door;
+use handbell_loadtest::html::Page;
 use handbell_loadtest::progress::Progress;
 use handbell_loadtest::report::{Machine, Report, Series};
 use handbell_loadtest::scenario::{Scenario, fan_out, idle, publish};
 use handbell_loadtest::server::{self, Kind, Running, Target};
-use handbell_loadtest::{bare, chaos, compare};
+use handbell_loadtest::{bare, chaos};
 
 /// Measures Handbell, or another server that speaks Pusher's protocol, beside a server that makes
 /// nothing but the system calls.
@@ -58,6 +60,9 @@ enum Command {
         a: PathBuf,
         /// Another one.
         b: PathBuf,
+        /// Write both as one page with pictures to this file.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// Real nodes, real clients, and faults drawn from seeds: whether anything is lost.
     Chaos {
@@ -80,6 +85,7 @@ enum Command {
 }
 
 #[derive(Args, Debug)]
+#[group(skip)]
 struct Options {
     /// The servers that are started and take turns.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "bare,handbell")]
@@ -117,6 +123,9 @@ struct Options {
     /// Write a report as JSON to this file, or to standard output (-).
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a report with pictures to this file: one page that needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -136,8 +145,10 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Idle { idle, options } => (Scenario::Idle(idle), options),
         Command::FanOut { fan_out, options } => (Scenario::FanOut(fan_out), options),
         Command::Publish { publish, options } => (Scenario::Publish(publish), options),
-        Command::Compare { a, b } => {
-            print!("{}", compare::compare(&a, &b)?);
+        Command::Compare { a, b, html } => {
+            let both = Comparison::read(&a, &b)?;
+            print!("{}", both.table());
+            html.map_or(Ok(()), |path| both.page().write(&path))?;
             return Ok(true);
         }
         Command::Chaos { options } => return chaos::run(&options),
@@ -160,6 +171,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
     }
     let failures: Vec<String> =
         options.assertions.iter().flat_map(|assertion| assertion.failures(&report)).collect();
+    if let Some(path) = &options.html {
+        Page::of(&report, failures.clone()).write(path)?;
+    }
     ensure!(failures.is_empty(), "this does not hold:\n  {}", failures.join("\n  "));
     Ok(report.is_clean())
 }

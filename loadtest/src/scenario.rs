@@ -10,6 +10,7 @@ use crate::client;
 use crate::process;
 use crate::progress::Progress;
 use crate::report::Round;
+use crate::sampler::Sampler;
 use crate::server::Target;
 use crate::subscriber::Subscriber;
 use crate::traffic::Traffic;
@@ -36,11 +37,17 @@ impl Scenario {
     /// # Errors
     /// If the server or the load test fails; deliveries that go wrong are figures.
     pub fn run(&self, progress: &Progress, target: &Target) -> anyhow::Result<Round> {
-        match self {
-            Self::Idle(idle) => idle.run(progress, target),
-            Self::FanOut(fan_out) => fan_out.run(progress, target),
-            Self::Publish(publish) => publish.run(progress, target),
-        }
+        let stage = &Stage { progress, target, began: Instant::now() };
+        let sampler = target.pid.map(|pid| Sampler::start(pid, stage.began));
+        let round = match self {
+            Self::Idle(idle) => idle.run(stage),
+            Self::FanOut(fan_out) => fan_out.run(stage),
+            Self::Publish(publish) => publish.run(stage),
+        };
+        let server = sampler.map(Sampler::stop).unwrap_or_default();
+        let mut round = round?;
+        round.recording.server = server;
+        Ok(round)
     }
 
     /// What it does, for people.
@@ -54,12 +61,17 @@ impl Scenario {
     }
 }
 
+/// What a scenario has to work with.
+struct Stage<'a> {
+    progress: &'a Progress,
+    target: &'a Target,
+    /// When the round began: the zero of everything over time.
+    began: Instant,
+}
+
 /// Opens subscribers of these channels.
-fn subscribe(
-    progress: &Progress,
-    target: &Target,
-    channels: &[String],
-) -> anyhow::Result<Vec<Subscriber>> {
+fn subscribe(stage: &Stage<'_>, channels: &[String]) -> anyhow::Result<Vec<Subscriber>> {
+    let Stage { progress, target, .. } = stage;
     let total = channels.len();
     let streams = client::open(target, channels, |opened| {
         progress.say(&format!("{opened} of {total} connections"));
@@ -108,13 +120,13 @@ impl Usage {
 /// Warms up, measures, and writes down the figures that fan-out and publish share; `per` says what
 /// one unit of work is called and how many deliveries it is.
 fn measure(
-    traffic: &mut Traffic,
-    (pid, warm_up): (Option<u32>, usize),
+    stage: &Stage<'_>,
+    (traffic, warm_up): (&mut Traffic, usize),
     per: (&'static str, u64),
 ) -> anyhow::Result<Round> {
     traffic.run(warm_up)?;
     traffic.forget();
-    let usage = Usage::begin(pid)?;
+    let usage = Usage::begin(stage.target.pid)?;
     traffic.run(usize::MAX)?;
     let used = usage.end()?;
     let mut round = Round::default();
@@ -141,6 +153,7 @@ fn measure(
     #[allow(clippy::cast_precision_loss)]
     round.add("frame, bytes", traffic.tally.frame_bytes as f64);
     round.faults = traffic.faults();
+    round.recording = traffic.recording(stage.began);
     Ok(round)
 }
 

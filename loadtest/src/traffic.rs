@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
 
-use crate::checker::{Checker, Faults};
+use crate::checker::{Checker, Faults, Taken};
+use crate::mark::Mark;
 use crate::poll::{Interest, Poll};
 use crate::publisher::Publisher;
+use crate::recording::{Recording, percentiles};
 use crate::subscriber::{Delivered, Subscriber};
+use crate::timeline::Timeline;
 
 /// Tokens from here on are publishers'.
 const PUBLISHERS: u64 = 1 << 32;
@@ -40,6 +43,8 @@ pub struct Tally {
     sent_at: Vec<Vec<u64>>,
     /// From publish to receive, in ns.
     pub latency: Histogram<u64>,
+    /// All of it over time.
+    pub timeline: Timeline,
     /// Deliveries that arrived, each once.
     pub delivered: u64,
     /// Deliveries that were asked for.
@@ -97,6 +102,7 @@ impl Traffic {
                 checker,
                 sent_at: vec![Vec::new(); streams],
                 latency: Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3)?,
+                timeline: Timeline::default(),
                 delivered: 0,
                 expected: 0,
                 frame_bytes: 0,
@@ -140,6 +146,23 @@ impl Traffic {
         self.tally.latency.reset();
         self.tally.delivered = 0;
         self.tally.expected = 0;
+        self.tally.timeline.restart(nanoseconds(self.began.elapsed()));
+    }
+
+    /// What is recorded of it, if nothing comes any more; `began` is when the round did.
+    #[must_use]
+    pub fn recording(&mut self, began: Instant) -> Recording {
+        let Tally { checker, sent_at, timeline, latency, .. } = &mut self.tally;
+        checker.each_lost(|Mark { stream, number }| {
+            let sent = sent_at[stream as usize].get(number as usize);
+            timeline.lost(sent.copied().unwrap_or_default());
+        });
+        let offset = self.began.saturating_duration_since(began).as_secs_f64();
+        Recording {
+            percentiles: percentiles(latency),
+            traffic: timeline.over_time(offset),
+            ..Recording::default()
+        }
     }
 
     /// What went wrong so far, if nothing comes any more.
@@ -183,6 +206,7 @@ impl Traffic {
             let now = nanoseconds(began.elapsed());
             sent.extend(std::iter::repeat_n(now, post.events as usize));
             self.tally.expected += u64::from(post.events) * audience;
+            self.tally.timeline.published(now, post.events.into());
             publisher.begin()?;
             match self.pace {
                 Pace::Saturated => {}
@@ -212,6 +236,7 @@ impl Traffic {
         });
         if !open.with_context(|| format!("subscriber {number}"))? {
             tally.checker.take_close();
+            tally.timeline.wrong(nanoseconds(began.elapsed()));
         }
         Ok(())
     }
@@ -220,7 +245,11 @@ impl Traffic {
 impl Tally {
     fn take(&mut self, subscriber: usize, delivered: Delivered, now: u64) {
         let Delivered { mark, frame_bytes } = delivered;
-        if !self.checker.take(subscriber, mark) {
+        let taken = self.checker.take(subscriber, mark);
+        if taken != Taken::InOrder {
+            self.timeline.wrong(now);
+        }
+        if taken == Taken::Never {
             return;
         }
         self.delivered += 1;
@@ -228,6 +257,7 @@ impl Tally {
         let sent = self.sent_at[mark.stream as usize].get(mark.number as usize);
         let latency = now.saturating_sub(sent.copied().unwrap_or(now));
         self.latency.saturating_record(latency.max(1));
+        self.timeline.delivered(now, latency);
     }
 }
 
