@@ -29,5 +29,6 @@ pub mod scenario;
 pub mod server;
 pub mod stream;
 pub mod subscriber;
+pub mod tally;
 pub mod timeline;
 pub mod traffic;
