@@ -26,6 +26,7 @@ pub mod recording;
 pub mod report;
 pub mod sampler;
 pub mod scenario;
+pub mod scene;
 pub mod server;
 pub mod stream;
 pub mod subscriber;

@@ -18,6 +18,7 @@ use handbell_loadtest::door::Door;
 use handbell_loadtest::html::Page;
 use handbell_loadtest::progress::Progress;
 use handbell_loadtest::report::{Machine, Report, Series};
+use handbell_loadtest::scenario::reconnect_storm::ReconnectStorm;
 use handbell_loadtest::scenario::{Scenario, fan_out, idle, publish};
 use handbell_loadtest::server::{self, Kind, Running, Target};
 use handbell_loadtest::{bare, chaos};
@@ -51,6 +52,14 @@ enum Command {
     Publish {
         #[command(flatten)]
         publish: publish::Publish,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Connections that are cut at once and come back: how long that takes, what it costs, and what is
+    /// published meanwhile.
+    ReconnectStorm {
+        #[command(flatten)]
+        storm: ReconnectStorm,
         #[command(flatten)]
         options: Options,
     },
@@ -145,6 +154,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Idle { idle, options } => (Scenario::Idle(idle), options),
         Command::FanOut { fan_out, options } => (Scenario::FanOut(fan_out), options),
         Command::Publish { publish, options } => (Scenario::Publish(publish), options),
+        Command::ReconnectStorm { storm, options } => (Scenario::ReconnectStorm(storm), options),
         Command::Compare { a, b, html } => {
             let both = Comparison::read(&a, &b)?;
             print!("{}", both.table());

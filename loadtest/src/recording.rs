@@ -12,6 +12,9 @@ pub struct Recording {
     pub percentiles: Vec<(f64, f64)>,
     /// As the clients saw it, without the warm-up.
     pub traffic: TrafficOverTime,
+    /// How connections came: begun, subscribed, and how long that took. Only of scenarios in which they
+    /// come all the time.
+    pub arrivals: TrafficOverTime,
     /// As the kernel saw it, from the first connection on.
     pub server: ServerOverTime,
 }

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::checker::Faults;
 use crate::client;
-use crate::process;
+use crate::process::{self, Memory};
 use crate::progress::Progress;
 use crate::report::Round;
 use crate::sampler::Sampler;
@@ -18,6 +19,7 @@ use crate::traffic::Traffic;
 pub mod fan_out;
 pub mod idle;
 pub mod publish;
+pub mod reconnect_storm;
 
 /// One of them, with its parameters.
 #[derive(Clone, Debug, Serialize)]
@@ -29,6 +31,8 @@ pub enum Scenario {
     FanOut(fan_out::FanOut),
     /// Many channels with few subscribers.
     Publish(publish::Publish),
+    /// Connections that are cut at once and come back.
+    ReconnectStorm(reconnect_storm::ReconnectStorm),
 }
 
 impl Scenario {
@@ -43,6 +47,7 @@ impl Scenario {
             Self::Idle(idle) => idle.run(stage),
             Self::FanOut(fan_out) => fan_out.run(stage),
             Self::Publish(publish) => publish.run(stage),
+            Self::ReconnectStorm(storm) => storm.run(stage),
         };
         let server = sampler.map(Sampler::stop).unwrap_or_default();
         let mut round = round?;
@@ -57,6 +62,7 @@ impl Scenario {
             Self::Idle(idle) => idle.title(),
             Self::FanOut(fan_out) => fan_out.title(),
             Self::Publish(publish) => publish.title(),
+            Self::ReconnectStorm(storm) => storm.title(),
         }
     }
 }
@@ -137,12 +143,7 @@ fn measure(
         let name = format!("server CPU, µs / {unit}");
         round.add(&name, server.as_secs_f64() * 1e6 / units);
     }
-    let latency = &traffic.tally.latency;
-    for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)] {
-        #[allow(clippy::cast_precision_loss)]
-        let ms = latency.value_at_quantile(quantile) as f64 / 1e6;
-        round.add(&format!("latency {name}, ms"), ms);
-    }
+    round.add_quantiles("latency", &traffic.tally.latency);
     let seconds = used.wall.as_secs_f64();
     #[allow(clippy::cast_precision_loss)]
     round.add("deliveries / s", traffic.tally.delivered as f64 / seconds);
@@ -157,12 +158,53 @@ fn measure(
     Ok(round)
 }
 
+#[allow(clippy::cast_precision_loss)]
+fn milliseconds(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// The server's memory, if it may be looked at.
+fn memory(target: &Target) -> anyhow::Result<Option<Memory>> {
+    target.pid.map(process::memory).transpose()
+}
+
 /// How many of so many requests are for warming up: a tenth, and one at least.
 const fn warm_up(requests: usize) -> usize {
     requests.div_ceil(10)
 }
 
 impl Round {
+    /// Adds how long something took, in ms.
+    fn add_quantiles(&mut self, what: &str, latency: &Histogram<u64>) {
+        for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)] {
+            self.add(
+                &format!("{what} {name}, ms"),
+                milliseconds(latency.value_at_quantile(quantile)),
+            );
+        }
+    }
+
+    /// Adds what the server used for each of so many units, and how busy both sides were meanwhile.
+    fn add_usage(&mut self, used: &Used, units: u64, unit: &str) {
+        let seconds = used.wall.as_secs_f64();
+        if let Some(server) = used.server {
+            #[allow(clippy::cast_precision_loss)]
+            let each = server.as_secs_f64() * 1e6 / units.max(1) as f64;
+            self.add(&format!("server CPU, µs / {unit}"), each);
+            self.add("server busy, % of a core", 100.0 * server.as_secs_f64() / seconds);
+        }
+        self.add("client busy, % of a core", 100.0 * used.client.as_secs_f64() / seconds);
+    }
+
+    /// Adds the server's private memory before and after.
+    #[allow(clippy::cast_precision_loss)]
+    fn add_memory(&mut self, before: Option<Memory>, after: Option<Memory>) {
+        for (name, memory) in [("before", before), ("after", after)] {
+            let mib = memory.map(|memory| memory.private as f64 / 1_048_576.0);
+            mib.into_iter().for_each(|mib| self.add(&format!("memory {name} (private), MiB"), mib));
+        }
+    }
+
     fn with_closed(mut self, closed: u64) -> Self {
         self.faults = self.faults.plus(Faults { closed, ..Faults::default() });
         self

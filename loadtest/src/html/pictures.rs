@@ -20,6 +20,8 @@ pub(super) fn draw(series: &[Series]) -> String {
         latency(&rounds),
         throughput(&rounds),
         publishes(&rounds),
+        connections(&rounds),
+        waiting(&rounds),
         cpu(&rounds),
         memory(&rounds),
         errors(&rounds),
@@ -64,40 +66,67 @@ fn percentiles(series: &[Series]) -> Chart {
 }
 
 fn latency(rounds: &[(&str, &Recording)]) -> Chart {
-    let mut lines = Vec::new();
-    for (colour, (server, recording)) in rounds.iter().enumerate() {
-        let traffic = &recording.traffic;
-        for (name, values, is_dashed) in
-            [("p99", &traffic.p99_ms, false), ("p50", &traffic.p50_ms, true)]
-        {
-            let points = ends(traffic).zip(values.iter().copied()).collect();
-            let label = format!("{server} {name}");
-            lines.push(Line { label, colour, is_dashed, points });
-        }
-    }
+    let lines = latencies(rounds, |recording| &recording.traffic);
     let y = Axis { label: "latency, ms".into(), scale: Scale::log(ys(&lines)) };
     over_time("Latency over time", MIDDLE, y, lines)
 }
 
 fn throughput(rounds: &[(&str, &Recording)]) -> Chart {
-    let lines = rates(rounds, |traffic| &traffic.delivered);
+    let lines = rates(rounds, |recording| (&recording.traffic, &recording.traffic.delivered));
     let y = Axis { label: "deliveries a second".into(), scale: Scale::linear(ys(&lines)) };
     over_time("Throughput over time", MIDDLE, y, lines)
 }
 
 fn publishes(rounds: &[(&str, &Recording)]) -> Chart {
-    let lines = rates(rounds, |traffic| &traffic.published);
+    let lines = rates(rounds, |recording| (&recording.traffic, &recording.traffic.published));
     let y = Axis { label: "events a second".into(), scale: Scale::linear(ys(&lines)) };
     over_time("Publishes over time", MIDDLE, y, lines)
+}
+
+fn connections(rounds: &[(&str, &Recording)]) -> Chart {
+    let lines = rates(rounds, |recording| (&recording.arrivals, &recording.arrivals.delivered));
+    let y = Axis { label: "connections a second".into(), scale: Scale::linear(ys(&lines)) };
+    over_time(
+        "Connections that came over time",
+        "Connected and subscribed. The same round.",
+        y,
+        lines,
+    )
+}
+
+fn waiting(rounds: &[(&str, &Recording)]) -> Chart {
+    let lines = latencies(rounds, |recording| &recording.arrivals);
+    let y = Axis { label: "time to be subscribed, ms".into(), scale: Scale::log(ys(&lines)) };
+    let note =
+        "From when a connection was due until it was subscribed, by the latter. The same round.";
+    over_time("Time to connect and subscribe over time", note, y, lines)
+}
+
+/// A line of the p99 and one of the median for each server.
+fn latencies(
+    rounds: &[(&str, &Recording)],
+    part: impl Fn(&Recording) -> &TrafficOverTime,
+) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (colour, (server, recording)) in rounds.iter().enumerate() {
+        let part = part(recording);
+        for (name, values, is_dashed) in [("p99", &part.p99_ms, false), ("p50", &part.p50_ms, true)]
+        {
+            let points = ends(part).zip(values.iter().copied()).collect();
+            let label = format!("{server} {name}");
+            lines.push(Line { label, colour, is_dashed, points });
+        }
+    }
+    lines
 }
 
 /// Counts of each bucket as rates.
 fn rates(
     rounds: &[(&str, &Recording)],
-    counts: impl Fn(&TrafficOverTime) -> &Vec<u64>,
+    part: impl Fn(&Recording) -> (&TrafficOverTime, &Vec<u64>),
 ) -> Vec<Line> {
     let line = |(colour, (server, recording)): (usize, &(&str, &Recording))| {
-        let traffic = &recording.traffic;
+        let (traffic, counts) = part(recording);
         let rate = |(end, count): (f64, &u64)| {
             // The last bucket was not filled; with little of it a rate would say anything.
             let time = traffic.to_s.min(end) - (end - traffic.width_s);
@@ -105,7 +134,7 @@ fn rates(
             let rate = (time >= traffic.width_s / 2.0).then(|| *count as f64 / time);
             (end, rate)
         };
-        let points = ends(traffic).zip(counts(traffic)).map(rate).collect();
+        let points = ends(traffic).zip(counts).map(rate).collect();
         Line { label: (*server).to_owned(), colour, is_dashed: false, points }
     };
     rounds.iter().enumerate().map(line).collect()

@@ -20,6 +20,7 @@ fn recording(lost: u64) -> Recording {
             p99_ms: vec![Some(5.0), Some(6.0), None, Some(5.0)],
             max_ms: vec![Some(7.0), Some(12.0), None, Some(8.0)],
         },
+        arrivals: TrafficOverTime::default(),
         server: ServerOverTime {
             at_s: vec![0.0, 1.0, 2.0],
             cpu_percent: vec![None, Some(40.0), Some(55.0)],
@@ -108,6 +109,16 @@ fn a_report_without_recordings_is_a_table_alone() {
     let page = Page::of(&report, Vec::new()).draw();
     assert!(!tags(&page).contains(&"svg"));
     assert!(page.contains("<tr><th>latency p99, ms</th><td>9.00</td></tr>"));
+}
+
+#[test]
+fn connections_that_come_all_the_time_have_pictures() {
+    let mut series = series("handbell", 0);
+    series.rounds[0].recording.arrivals = recording(0).traffic;
+    let page = Page::of(&Report::of(vec![series]), Vec::new()).draw();
+    assert_eq!(tags(&page).iter().filter(|tag| **tag == "svg").count(), 8);
+    assert!(page.contains(">connections a second</text>"));
+    assert!(page.contains(">time to be subscribed, ms</text>"));
 }
 
 #[test]

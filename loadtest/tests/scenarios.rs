@@ -1,0 +1,79 @@
+//! The program as a user runs it, against the bare server: scenarios end, count what they should, and
+//! write what they say.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Runs a scenario once and returns its report. Fails if the program does not end with 0.
+#[track_caller]
+fn run(folder: &Path, arguments: &[&str]) -> Value {
+    let json = folder.join("report.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_handbell-loadtest"))
+        .args(arguments)
+        .args(["--servers", "bare", "--rounds", "1", "--json"])
+        .arg(&json)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap()
+}
+
+/// A figure of the only round.
+#[track_caller]
+fn figure(report: &Value, name: &str) -> f64 {
+    let figures = report["servers"][0]["medians"].as_array().unwrap();
+    let found = figures.iter().find(|figure| figure["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {figures:?}"))["value"].as_f64().unwrap()
+}
+
+/// The sum of a column of the only round's recording.
+fn sum(report: &Value, part: &str, column: &str) -> u64 {
+    let column = &report["servers"][0]["rounds"][0]["recording"][part][column];
+    column.as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).sum()
+}
+
+#[test]
+fn a_fan_out_records_every_delivery() {
+    let folder = tempfile::tempdir().unwrap();
+    let html = folder.path().join("report.html");
+    let arguments = ["fan-out", "--subscribers", "5", "--events", "20", "--html"];
+    let arguments = [&arguments[..], &[html.to_str().unwrap()]].concat();
+    let report = run(folder.path(), &arguments);
+    assert_eq!(report["schema"], 2);
+    // Two of the events are for warming up.
+    assert_eq!(sum(&report, "traffic", "published"), 18);
+    assert_eq!(sum(&report, "traffic", "delivered"), 5 * 18);
+    let page = std::fs::read_to_string(&html).unwrap();
+    assert!(page.contains("<h3>Latency by percentile</h3>"));
+}
+
+#[test]
+fn everybody_comes_back_after_a_storm() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = run(
+        folder.path(),
+        &[
+            "reconnect-storm",
+            "--connections",
+            "100",
+            "--watchers",
+            "10",
+            "--channels",
+            "10",
+            "--calm",
+            "1",
+            "--rate",
+            "50",
+        ],
+    );
+    assert_eq!(sum(&report, "arrivals", "delivered"), 100);
+    assert_eq!(figure(&report, "failed attempts"), 0.0);
+    // It is the last one's, whose three digits may be rounded up.
+    let all = figure(&report, "all back after, ms");
+    assert!(all * 1.01 >= figure(&report, "back max, ms"), "{all}");
+    // While it is calm, everyone is there: 11 in each channel.
+    assert!(sum(&report, "traffic", "delivered") >= 50 * 11);
+}
