@@ -41,6 +41,8 @@ enum Request {
     Join(String, String),
     /// To write these bytes to a channel.
     Write(String, Vec<u8>),
+    /// The same, by one of its members, to all others.
+    Say(String, Vec<u8>),
 }
 
 /// Serves until the process is killed.
@@ -140,15 +142,26 @@ impl Bare {
                 self.write(place, answer.as_bytes())?;
                 self.channels.entry(channel).or_default().push(place);
             }
+            Request::Say(channel, frames) => self.write_all(channel, &frames, Some(place))?,
             Request::Write(channel, frames) => {
-                let members = self.channels.remove(&channel).unwrap_or_default();
-                for &member in &members {
-                    self.write(member, &frames)?;
-                }
-                self.channels.insert(channel, members);
+                self.write_all(channel, &frames, None)?;
                 self.write(place, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")?;
             }
         }
+        Ok(())
+    }
+
+    fn write_all(
+        &mut self,
+        channel: String,
+        frames: &[u8],
+        except: Option<usize>,
+    ) -> io::Result<()> {
+        let members = self.channels.remove(&channel).unwrap_or_default();
+        for &member in members.iter().filter(|&&member| Some(member) != except) {
+            self.write(member, frames)?;
+        }
+        self.channels.insert(channel, members);
         Ok(())
     }
 

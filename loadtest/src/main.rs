@@ -18,6 +18,8 @@ use handbell_loadtest::door::Door;
 use handbell_loadtest::html::Page;
 use handbell_loadtest::progress::Progress;
 use handbell_loadtest::report::{Machine, Report, Series};
+use handbell_loadtest::scenario::client_events::ClientEvents;
+use handbell_loadtest::scenario::presence_churn::PresenceChurn;
 use handbell_loadtest::scenario::reconnect_storm::ReconnectStorm;
 use handbell_loadtest::scenario::{Scenario, fan_out, idle, publish};
 use handbell_loadtest::server::{self, Kind, Running, Target};
@@ -60,6 +62,20 @@ enum Command {
     ReconnectStorm {
         #[command(flatten)]
         storm: ReconnectStorm,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Visitors who join and leave presence channels: CPU for each, and time until members are told.
+    PresenceChurn {
+        #[command(flatten)]
+        churn: PresenceChurn,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Clients who publish to their own private channels: CPU and time per delivery.
+    ClientEvents {
+        #[command(flatten)]
+        events: ClientEvents,
         #[command(flatten)]
         options: Options,
     },
@@ -155,6 +171,8 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::FanOut { fan_out, options } => (Scenario::FanOut(fan_out), options),
         Command::Publish { publish, options } => (Scenario::Publish(publish), options),
         Command::ReconnectStorm { storm, options } => (Scenario::ReconnectStorm(storm), options),
+        Command::PresenceChurn { churn, options } => (Scenario::PresenceChurn(churn), options),
+        Command::ClientEvents { events, options } => (Scenario::ClientEvents(events), options),
         Command::Compare { a, b, html } => {
             let both = Comparison::read(&a, &b)?;
             print!("{}", both.table());
@@ -228,7 +246,9 @@ fn measure(scenario: &Scenario, options: &Options, place: &Place) -> anyhow::Res
             let doors = if kind == Kind::Bare { &[Door::Pusher][..] } else { &options.doors };
             doors.iter().map(move |&door| (kind, door))
         })
+        .filter(|&(kind, door)| scenario.suits(kind, door))
         .collect();
+    ensure!(!contenders.is_empty(), "this scenario suits none of these servers and doors");
     let total = u64::from(options.rounds) * contenders.len() as u64;
     let progress = Progress::new(total);
     let mut series: Vec<_> = contenders.iter().map(|&contender| (contender, Vec::new())).collect();

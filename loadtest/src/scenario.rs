@@ -8,16 +8,19 @@ use serde::Serialize;
 
 use crate::checker::Faults;
 use crate::client;
+use crate::door::Door;
 use crate::process::{self, Memory};
 use crate::progress::Progress;
 use crate::report::Round;
 use crate::sampler::Sampler;
-use crate::server::Target;
+use crate::server::{Kind, Target};
 use crate::subscriber::Subscriber;
 use crate::traffic::Traffic;
 
+pub mod client_events;
 pub mod fan_out;
 pub mod idle;
+pub mod presence_churn;
 pub mod publish;
 pub mod reconnect_storm;
 
@@ -33,6 +36,10 @@ pub enum Scenario {
     Publish(publish::Publish),
     /// Connections that are cut at once and come back.
     ReconnectStorm(reconnect_storm::ReconnectStorm),
+    /// Visitors who join and leave presence channels.
+    PresenceChurn(presence_churn::PresenceChurn),
+    /// Clients who publish to their own channels.
+    ClientEvents(client_events::ClientEvents),
 }
 
 impl Scenario {
@@ -48,6 +55,8 @@ impl Scenario {
             Self::FanOut(fan_out) => fan_out.run(stage),
             Self::Publish(publish) => publish.run(stage),
             Self::ReconnectStorm(storm) => storm.run(stage),
+            Self::PresenceChurn(churn) => churn.run(stage),
+            Self::ClientEvents(events) => events.run(stage),
         };
         let server = sampler.map(Sampler::stop).unwrap_or_default();
         let mut round = round?;
@@ -63,6 +72,19 @@ impl Scenario {
             Self::FanOut(fan_out) => fan_out.title(),
             Self::Publish(publish) => publish.title(),
             Self::ReconnectStorm(storm) => storm.title(),
+            Self::PresenceChurn(churn) => churn.title(),
+            Self::ClientEvents(events) => events.title(),
+        }
+    }
+
+    /// Whether a server can be measured by it whose subscribers come in by this door.
+    #[must_use]
+    pub fn suits(&self, kind: Kind, door: Door) -> bool {
+        match self {
+            Self::Idle(_) | Self::FanOut(_) | Self::Publish(_) | Self::ReconnectStorm(_) => true,
+            Self::ClientEvents(_) => door == Door::Pusher,
+            // The bare server knows nobody.
+            Self::PresenceChurn(_) => kind != Kind::Bare && door == Door::Pusher,
         }
     }
 }

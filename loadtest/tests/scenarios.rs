@@ -10,15 +10,25 @@ use serde_json::Value;
 #[track_caller]
 fn run(folder: &Path, arguments: &[&str]) -> Value {
     let json = folder.join("report.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_handbell-loadtest"))
-        .args(arguments)
-        .args(["--servers", "bare", "--rounds", "1", "--json"])
-        .arg(&json)
-        .output()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_handbell-loadtest"));
+    command.args(arguments).args(["--rounds", "1", "--json"]).arg(&json);
+    if !arguments.contains(&"--servers") {
+        command.args(["--servers", "bare"]);
+    }
+    let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap()
+}
+
+/// The broker, which is another package's: a workspace's tests have built it.
+fn handbell() -> Option<String> {
+    let path = Path::new(env!("CARGO_BIN_EXE_handbell-loadtest")).with_file_name("handbell");
+    let found = path.exists().then(|| path.to_string_lossy().into_owned());
+    if found.is_none() {
+        eprintln!("not run: {} is not there", path.display());
+    }
+    found
 }
 
 /// A figure of the only round.
@@ -76,4 +86,54 @@ fn everybody_comes_back_after_a_storm() {
     assert!(all * 1.01 >= figure(&report, "back max, ms"), "{all}");
     // While it is calm, everyone is there: 11 in each channel.
     assert!(sum(&report, "traffic", "delivered") >= 50 * 11);
+}
+
+#[test]
+fn client_events_reach_everybody_but_their_sender() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = run(
+        folder.path(),
+        &[
+            "client-events",
+            "--channels",
+            "3",
+            "--subscribers",
+            "5",
+            "--senders",
+            "2",
+            "--rate",
+            "100",
+            "--seconds",
+            "1",
+        ],
+    );
+    let published = sum(&report, "traffic", "published");
+    assert!(published > 0);
+    // What was sent while it warmed up may arrive in the measured time.
+    assert!(sum(&report, "traffic", "delivered") >= 4 * published);
+}
+
+#[test]
+fn members_are_told_of_every_join_and_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(handbell) = handbell() else { return };
+    let arguments = [
+        "presence-churn",
+        "--channels",
+        "3",
+        "--members",
+        "4",
+        "--rate",
+        "60",
+        "--seconds",
+        "1",
+        "--server",
+        handbell.as_str(),
+        "--servers",
+        "handbell",
+    ];
+    let report = run(folder.path(), &arguments);
+    let published = sum(&report, "traffic", "published");
+    assert!(published > 0);
+    assert_eq!(sum(&report, "traffic", "delivered"), 4 * published);
 }
