@@ -25,6 +25,9 @@ pub struct Faults {
     pub strayed: u64,
     /// Connections that the server closed.
     pub closed: u64,
+    /// Connections that the server did not let in. Reports of schema 1 have none.
+    #[serde(default)]
+    pub refused: u64,
 }
 
 impl Faults {
@@ -43,6 +46,7 @@ impl Faults {
             reordered: self.reordered + other.reordered,
             strayed: self.strayed + other.strayed,
             closed: self.closed + other.closed,
+            refused: self.refused + other.refused,
         }
     }
 }

@@ -106,13 +106,14 @@ impl Page {
         let series = self.sections.iter().flat_map(|section| &section.series);
         let faults = series.fold(Faults::default(), |sum, series| sum.plus(series.faults));
         let mut out = if faults.is_clean() {
-            let text = "Every delivery came once and in order, and no connection was closed.";
+            let text =
+                "Every delivery came once and in order, and no connection was closed or refused.";
             format!("<p class=\"verdict good\">{text}</p>\n")
         } else {
-            let Faults { lost, duplicated, reordered, strayed, closed } = faults;
+            let Faults { lost, duplicated, reordered, strayed, closed, refused } = faults;
             format!(
                 "<p class=\"verdict bad\">{lost} lost, {duplicated} duplicated, {reordered} reordered, \
-                 {strayed} strayed, {closed} closed by the server.</p>\n"
+                 {strayed} strayed, {closed} closed by the server, {refused} refused.</p>\n"
             )
         };
         for failure in &self.failures {

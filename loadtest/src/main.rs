@@ -19,8 +19,11 @@ use handbell_loadtest::html::Page;
 use handbell_loadtest::progress::Progress;
 use handbell_loadtest::report::{Machine, Report, Series};
 use handbell_loadtest::scenario::client_events::ClientEvents;
+use handbell_loadtest::scenario::connect_ramp::ConnectRamp;
 use handbell_loadtest::scenario::presence_churn::PresenceChurn;
 use handbell_loadtest::scenario::reconnect_storm::ReconnectStorm;
+use handbell_loadtest::scenario::slow_consumer::SlowConsumer;
+use handbell_loadtest::scenario::soak::Soak;
 use handbell_loadtest::scenario::{Scenario, fan_out, idle, publish};
 use handbell_loadtest::server::{self, Kind, Running, Target};
 use handbell_loadtest::{bare, chaos};
@@ -76,6 +79,28 @@ enum Command {
     ClientEvents {
         #[command(flatten)]
         events: ClientEvents,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Subscribers who stop reading: what that costs the others, and what becomes of them.
+    SlowConsumer {
+        #[command(flatten)]
+        slow: SlowConsumer,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Connections that come faster and faster: how long each of them takes, and what it costs.
+    ConnectRamp {
+        #[command(flatten)]
+        ramp: ConnectRamp,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Publishes, client events, members and connections that come and go, for long: whether anything
+    /// goes wrong, and whether memory grows.
+    Soak {
+        #[command(flatten)]
+        soak: Soak,
         #[command(flatten)]
         options: Options,
     },
@@ -173,6 +198,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::ReconnectStorm { storm, options } => (Scenario::ReconnectStorm(storm), options),
         Command::PresenceChurn { churn, options } => (Scenario::PresenceChurn(churn), options),
         Command::ClientEvents { events, options } => (Scenario::ClientEvents(events), options),
+        Command::SlowConsumer { slow, options } => (Scenario::SlowConsumer(slow), options),
+        Command::ConnectRamp { ramp, options } => (Scenario::ConnectRamp(ramp), options),
+        Command::Soak { soak, options } => (Scenario::Soak(soak), options),
         Command::Compare { a, b, html } => {
             let both = Comparison::read(&a, &b)?;
             print!("{}", both.table());

@@ -47,8 +47,8 @@ pub fn memory(pid: u32) -> anyhow::Result<Memory> {
     Ok(Memory { pss: field("Pss:")?, private: field("Private_Clean:")? + field("Private_Dirty:")? })
 }
 
-/// Memory that is nobody else's and no file's, in bytes: nearly what [`memory`] calls private, at a
-/// hundredth of its price, so that it can be read while something is measured.
+/// Memory that is nobody else's and no file's, in bytes: what [`memory`] calls private without the pages
+/// of the program itself, at a hundredth of its price, so that it can be read while something is measured.
 ///
 /// # Errors
 /// If the process is gone.

@@ -53,7 +53,7 @@ pub struct ServerOverTime {
     pub at_s: Vec<f64>,
     /// CPU since the last look, in percent of a core; nothing at the first.
     pub cpu_percent: Vec<Option<f64>>,
-    /// Resident memory that is not shared, in MiB.
+    /// Resident memory that is neither shared nor a part of a file, in MiB.
     pub memory_mib: Vec<f64>,
 }
 

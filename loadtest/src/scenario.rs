@@ -18,11 +18,14 @@ use crate::subscriber::Subscriber;
 use crate::traffic::Traffic;
 
 pub mod client_events;
+pub mod connect_ramp;
 pub mod fan_out;
 pub mod idle;
 pub mod presence_churn;
 pub mod publish;
 pub mod reconnect_storm;
+pub mod slow_consumer;
+pub mod soak;
 
 /// One of them, with its parameters.
 #[derive(Clone, Debug, Serialize)]
@@ -40,6 +43,12 @@ pub enum Scenario {
     PresenceChurn(presence_churn::PresenceChurn),
     /// Clients who publish to their own channels.
     ClientEvents(client_events::ClientEvents),
+    /// Subscribers who stop reading.
+    SlowConsumer(slow_consumer::SlowConsumer),
+    /// Connections that come faster and faster.
+    ConnectRamp(connect_ramp::ConnectRamp),
+    /// A bit of everything, for long.
+    Soak(soak::Soak),
 }
 
 impl Scenario {
@@ -57,6 +66,9 @@ impl Scenario {
             Self::ReconnectStorm(storm) => storm.run(stage),
             Self::PresenceChurn(churn) => churn.run(stage),
             Self::ClientEvents(events) => events.run(stage),
+            Self::SlowConsumer(slow) => slow.run(stage),
+            Self::ConnectRamp(ramp) => ramp.run(stage),
+            Self::Soak(soak) => soak.run(stage),
         };
         let server = sampler.map(Sampler::stop).unwrap_or_default();
         let mut round = round?;
@@ -74,6 +86,9 @@ impl Scenario {
             Self::ReconnectStorm(storm) => storm.title(),
             Self::PresenceChurn(churn) => churn.title(),
             Self::ClientEvents(events) => events.title(),
+            Self::SlowConsumer(slow) => slow.title(),
+            Self::ConnectRamp(ramp) => ramp.title(),
+            Self::Soak(soak) => soak.title(),
         }
     }
 
@@ -81,7 +96,13 @@ impl Scenario {
     #[must_use]
     pub fn suits(&self, kind: Kind, door: Door) -> bool {
         match self {
-            Self::Idle(_) | Self::FanOut(_) | Self::Publish(_) | Self::ReconnectStorm(_) => true,
+            Self::Idle(_)
+            | Self::FanOut(_)
+            | Self::Publish(_)
+            | Self::ReconnectStorm(_)
+            | Self::SlowConsumer(_)
+            | Self::ConnectRamp(_)
+            | Self::Soak(_) => true,
             Self::ClientEvents(_) => door == Door::Pusher,
             // The bare server knows nobody.
             Self::PresenceChurn(_) => kind != Kind::Bare && door == Door::Pusher,
@@ -218,13 +239,17 @@ impl Round {
         self.add("client busy, % of a core", 100.0 * used.client.as_secs_f64() / seconds);
     }
 
-    /// Adds the server's private memory before and after.
+    /// Adds the server's private memory at some time.
     #[allow(clippy::cast_precision_loss)]
-    fn add_memory(&mut self, before: Option<Memory>, after: Option<Memory>) {
-        for (name, memory) in [("before", before), ("after", after)] {
-            let mib = memory.map(|memory| memory.private as f64 / 1_048_576.0);
-            mib.into_iter().for_each(|mib| self.add(&format!("memory {name} (private), MiB"), mib));
-        }
+    fn add_memory(&mut self, when: &str, memory: Option<Memory>) {
+        let mib = memory.map(|memory| memory.private as f64 / 1_048_576.0);
+        mib.into_iter().for_each(|mib| self.add(&format!("memory {when} (private), MiB"), mib));
+    }
+
+    /// Adds how many deliveries there were in a second.
+    #[allow(clippy::cast_precision_loss)]
+    fn add_rate(&mut self, deliveries: u64, used: &Used) {
+        self.add("deliveries / s", deliveries as f64 / used.wall.as_secs_f64());
     }
 
     fn with_closed(mut self, closed: u64) -> Self {

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use socket2::SockRef;
 
 use crate::checker::{Checker, Faults};
 use crate::dialect::channel_name;
@@ -31,6 +32,10 @@ pub use arrivals::Arrivals;
 const PUBLISHERS: u64 = 1 << 32;
 /// How long nothing may arrive before what is outstanding counts as lost.
 const STALL_MAX: Duration = Duration::from_secs(5);
+/// What the kernel is to take for who does not read; it takes what it had agreed to before.
+const DEAF_BYTES: usize = 4096;
+/// The same for who reads again, and has much to catch up with.
+const HEARING_BYTES: usize = 1 << 20;
 /// How long a turn waits at most.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -133,6 +138,12 @@ impl<'a> Scene<'a> {
         })
     }
 
+    /// Where the server is.
+    #[must_use]
+    pub const fn target(&self) -> &'a Target {
+        self.target
+    }
+
     /// The time.
     #[must_use]
     pub fn now_ns(&self) -> u64 {
@@ -168,7 +179,8 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// A client stops reading. What it is sent waits with the kernel, and then with the server.
+    /// A client stops reading. What it is sent waits with the kernel, which is told to take little, and
+    /// then with the server.
     ///
     /// # Errors
     /// The operating system's.
@@ -177,6 +189,7 @@ impl<'a> Scene<'a> {
         match std::mem::replace(&mut client.state, State::Away) {
             State::Here(subscriber) => {
                 self.poll.remove(subscriber.stream())?;
+                SockRef::from(subscriber.stream()).set_recv_buffer_size(DEAF_BYTES)?;
                 client.state = State::Deaf(subscriber);
             }
             other => client.state = other,
@@ -192,6 +205,7 @@ impl<'a> Scene<'a> {
         let client = &mut self.clients[number];
         match std::mem::replace(&mut client.state, State::Away) {
             State::Deaf(subscriber) => {
+                SockRef::from(subscriber.stream()).set_recv_buffer_size(HEARING_BYTES)?;
                 self.poll.add(subscriber.stream(), number as u64, Interest::Read)?;
                 client.state = State::Here(subscriber);
             }
@@ -294,18 +308,20 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// As [`Self::turn`].
     pub fn settle(&mut self) -> anyhow::Result<()> {
-        let mut last = (Instant::now(), self.tally.delivered);
+        let mut last = (Instant::now(), u64::MAX);
         loop {
-            let is_waiting =
-                self.publishers.iter().any(|(p, queue)| p.is_waiting() || !queue.is_empty());
-            let is_done = !is_waiting && self.tally.checker.outstanding() == 0;
-            if is_done || last.0.elapsed() > STALL_MAX {
+            let is_busy =
+                |(p, queue): &(Publisher, VecDeque<Due>)| p.is_waiting() || !queue.is_empty();
+            let left = self.tally.checker.outstanding();
+            if left == 0 && !self.publishers.iter().any(is_busy) {
+                return Ok(());
+            }
+            if left != last.1 {
+                last = (Instant::now(), left);
+            } else if last.0.elapsed() > STALL_MAX {
                 return Ok(());
             }
             self.turn(LOOK_EVERY)?;
-            if self.tally.delivered != last.1 {
-                last = (Instant::now(), self.tally.delivered);
-            }
         }
     }
 

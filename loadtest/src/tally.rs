@@ -66,6 +66,13 @@ impl Tally {
         self.timeline.delivered(now_ns, latency);
     }
 
+    /// An event arrived at somebody whose slowness is its own: only whether it should have is counted.
+    pub fn take_late(&mut self, subscriber: usize, mark: Mark, now_ns: u64) {
+        if self.checker.take(subscriber, mark) != Taken::InOrder {
+            self.timeline.wrong(now_ns);
+        }
+    }
+
     /// The server closed a connection.
     pub fn take_close(&mut self, now_ns: u64) {
         self.checker.take_close();

@@ -137,3 +137,56 @@ fn members_are_told_of_every_join_and_leave() {
     assert!(published > 0);
     assert_eq!(sum(&report, "traffic", "delivered"), 4 * published);
 }
+
+#[test]
+fn who_stops_reading_gets_everything_or_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = run(
+        folder.path(),
+        &["slow-consumer", "--subscribers", "4", "--slow", "2", "--rate", "100", "--seconds", "1"],
+    );
+    // The bare server waits for everybody.
+    assert_eq!(figure(&report, "slow ones that got everything"), 2.0);
+    assert_eq!(figure(&report, "slow ones that were closed"), 0.0);
+    // The slow ones are in no figure, also not while they read.
+    let published = sum(&report, "traffic", "published");
+    assert_eq!(sum(&report, "traffic", "delivered"), 4 * published);
+}
+
+#[test]
+fn everybody_on_a_ramp_is_let_in_and_gets_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = run(
+        folder.path(),
+        &["connect-ramp", "--connections", "100", "--rate", "200", "--channels", "10"],
+    );
+    assert_eq!(sum(&report, "arrivals", "delivered"), 100);
+    assert_eq!(sum(&report, "traffic", "delivered"), 3 * 100);
+}
+
+#[test]
+fn a_soak_does_all_that_the_server_can_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "soak",
+        "--seconds",
+        "2",
+        "--channels",
+        "3",
+        "--subscribers",
+        "3",
+        "--rate",
+        "50",
+        "--cuts",
+        "5",
+    ];
+    let report = run(folder.path(), &arguments);
+    assert!(figure(&report, "cuts") > 0.0);
+    let Some(handbell) = handbell() else { return };
+    let here = ["--server", handbell.as_str(), "--servers", "handbell"];
+    let report = run(folder.path(), &[&arguments[..], &here].concat());
+    let (published, delivered) =
+        (sum(&report, "traffic", "published"), sum(&report, "traffic", "delivered"));
+    // Of a client event the sender gets nothing, and who is cut may miss something.
+    assert!(delivered >= 2 * published && delivered < 3 * published, "{delivered} of {published}");
+}

@@ -56,8 +56,9 @@ fn percentiles(series: &[Series]) -> Chart {
     let highest = xs(&lines).fold(0.0, f64::max);
     Chart {
         title: "Latency by percentile".into(),
-        note: "From the first byte of the request to the read that returned the event: so many of \
-               all deliveries took at most so long. All rounds, the later ones dashed."
+        note: "From the first byte of the request, or from when it was due, to the read that \
+               returned the event: so many of all deliveries took at most so long. All rounds, the \
+               later ones dashed."
             .into(),
         x: Axis { label: "share of deliveries".into(), scale: Scale::nines(highest) },
         y: Axis { label: "latency, ms".into(), scale: Scale::log(ys(&lines)) },
@@ -153,7 +154,7 @@ fn memory(rounds: &[(&str, &Recording)]) -> Chart {
         |recording: &Recording| recording.server.memory_mib.iter().copied().map(Some).collect();
     let lines = of_server(rounds, memory);
     let y = Axis { label: "memory, MiB".into(), scale: Scale::linear(ys(&lines)) };
-    let note = "Resident memory of the server's process that is not shared. The same round.";
+    let note = "What is resident of the server's process and neither shared nor a part of a file. The same round.";
     over_time("Server memory over time", note, y, lines)
 }
 

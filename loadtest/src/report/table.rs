@@ -48,6 +48,7 @@ pub(crate) fn faults(servers: &[Series]) -> Vec<Vec<String>> {
         row("reordered", all.iter().map(|f| f.reordered).collect()),
         row("strayed", all.iter().map(|f| f.strayed).collect()),
         row("closed by the server", all.iter().map(|f| f.closed).collect()),
+        row("refused", all.iter().map(|f| f.refused).collect()),
     ]
 }
 

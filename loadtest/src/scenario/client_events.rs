@@ -72,8 +72,7 @@ impl ClientEvents {
         let mut round = Round::default();
         round.add_usage(&used, scene.tally.delivered, "delivery");
         round.add_quantiles("latency", &scene.tally.latency);
-        #[allow(clippy::cast_precision_loss)]
-        round.add("deliveries / s", scene.tally.delivered as f64 / used.wall.as_secs_f64());
+        round.add_rate(scene.tally.delivered, &used);
         #[allow(clippy::cast_precision_loss)]
         round.add("frame, bytes", scene.tally.frame_bytes as f64);
         round.faults = scene.faults();
@@ -126,6 +125,6 @@ impl ClientEvents {
     }
 }
 
-fn private_name(channel: u32) -> String {
+pub(super) fn private_name(channel: u32) -> String {
     format!("private-{channel:03}")
 }

@@ -69,7 +69,7 @@ impl PresenceChurn {
         let until = scene.now_ns() + self.seconds * 1_000_000_000;
         let beat = |scene: &mut Scene<'_>, number: u64, at_ns: u64| {
             let channel = u32::try_from(number % u64::from(self.channels))?;
-            turn_about(scene, (app, visitors + channel as usize), channel, at_ns)
+            turn_about(scene, (app, visitors + channel as usize), (channel, channel), at_ns)
         };
         pulse.drive(&mut scene, beat, |scene| Ok(scene.now_ns() >= until))?;
         scene.settle()?;
@@ -82,9 +82,9 @@ impl PresenceChurn {
         round.add_quantiles("latency", &scene.tally.latency);
         #[allow(clippy::cast_precision_loss)]
         round.add("joins / s", scene.visits as f64 / used.wall.as_secs_f64());
-        #[allow(clippy::cast_precision_loss)]
-        round.add("deliveries / s", scene.tally.delivered as f64 / used.wall.as_secs_f64());
-        round.add_memory(before, memory(target)?);
+        round.add_rate(scene.tally.delivered, &used);
+        round.add_memory("before", before);
+        round.add_memory("after", memory(target)?);
         round.faults = scene.faults();
         round.recording = scene.recording(stage.began);
         Ok(round)
@@ -108,23 +108,23 @@ impl PresenceChurn {
     }
 }
 
-fn presence_name(channel: u32) -> String {
+pub(super) fn presence_name(channel: u32) -> String {
     format!("presence-{channel:04}")
 }
 
 /// A visitor who is not in its channel joins it, as somebody new; one who is leaves it.
-fn turn_about(
+pub(super) fn turn_about(
     scene: &mut Scene<'_>,
     (app, visitor): (&Credentials, usize),
-    channel: u32,
+    (stream, channel): (u32, u32),
     at_ns: u64,
 ) -> anyhow::Result<()> {
-    let number = scene.tally.checker.publish(channel);
-    scene.tally.sent(channel, 1, at_ns);
+    let number = scene.tally.checker.publish(stream);
+    scene.tally.sent(stream, 1, at_ns);
     let name = presence_name(channel);
     let is_join = number.is_multiple_of(2);
     let words = if is_join {
-        let user = Mark { stream: channel, number: number / 2 }.data(ID_BYTES);
+        let user = Mark { stream, number: number / 2 }.data(ID_BYTES);
         Join::new(app, &name, Some(&user)).request(scene.socket_id(visitor))
     } else {
         let data = serde_json::json!({ "channel": name });

@@ -107,7 +107,8 @@ impl ReconnectStorm {
         round.add("calm latency p99, ms", milliseconds(calm));
         #[allow(clippy::cast_precision_loss)]
         round.add("failed attempts", scene.arrivals.failed as f64);
-        round.add_memory(before, memory(target)?);
+        round.add_memory("before", before);
+        round.add_memory("after", memory(target)?);
         round.faults = scene.faults();
         round.recording = scene.recording(stage.began);
         Ok(round)

@@ -71,8 +71,11 @@ impl Scene<'_> {
         let client = &mut clients[number];
         let State::Here(subscriber) = &mut client.state else { return Ok(()) };
         let is_open = match client.role {
-            Role::Subscriber | Role::Sluggard => {
+            Role::Subscriber => {
                 subscriber.receive(buffer, |delivered| tally.take(number, delivered, now))
+            }
+            Role::Sluggard => {
+                subscriber.receive(buffer, |late| tally.take_late(number, late.mark, now))
             }
             Role::Member => read_members(subscriber, buffer, (tally, number), now),
             Role::Visitor => {
