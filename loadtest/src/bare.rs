@@ -8,10 +8,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use anyhow::Context as _;
 use rustix::net::SocketFlags;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::descriptors;
 use crate::http::Message;
 use crate::poll::{Interest, Poll};
 
@@ -50,7 +50,7 @@ enum Request {
 /// # Errors
 /// If the address cannot be listened on.
 pub fn serve(address: SocketAddr) -> anyhow::Result<()> {
-    raise_descriptor_limit();
+    descriptors::raise();
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -66,14 +66,6 @@ pub fn serve(address: SocketAddr) -> anyhow::Result<()> {
     };
     bare.poll.add(&bare.listener, LISTENER, Interest::Read)?;
     bare.run().context("the bare server failed")
-}
-
-/// Raises the limit of open descriptors as far as this process may.
-pub fn raise_descriptor_limit() {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let current = maximum;
-    // What is not granted is missed, and reported, when a socket cannot be opened.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
 }
 
 impl Bare {

@@ -92,6 +92,22 @@ impl Scenario {
         }
     }
 
+    /// Connections that it needs at most.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        match self {
+            Self::Idle(idle) => idle.clients().into(),
+            Self::FanOut(fan_out) => fan_out.clients().into(),
+            Self::Publish(publish) => publish.connections(),
+            Self::ReconnectStorm(storm) => storm.clients().into(),
+            Self::PresenceChurn(churn) => churn.clients().into(),
+            Self::ClientEvents(events) => events.clients().into(),
+            Self::SlowConsumer(slow) => slow.clients().into(),
+            Self::ConnectRamp(ramp) => ramp.clients().into(),
+            Self::Soak(soak) => soak.clients().into(),
+        }
+    }
+
     /// Whether a server can be measured by it whose subscribers come in by this door.
     #[must_use]
     pub fn suits(&self, kind: Kind, door: Door) -> bool {

@@ -48,11 +48,16 @@ impl ClientEvents {
         )
     }
 
+    /// Connections that it has at most.
+    pub(super) const fn clients(&self) -> u32 {
+        self.channels * self.subscribers
+    }
+
     pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let mut scene = self.scene(stage)?;
         progress.say("opening connections");
-        scene.assemble(0..(self.channels * self.subscribers) as usize)?;
+        scene.assemble(0..self.clients() as usize)?;
         self.excuse_senders(&mut scene);
 
         progress.say("sending");

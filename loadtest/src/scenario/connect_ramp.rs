@@ -45,6 +45,11 @@ impl ConnectRamp {
         )
     }
 
+    /// Connections that it has at most.
+    pub(super) const fn clients(&self) -> u32 {
+        self.connections
+    }
+
     pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let spread: Vec<u32> = (0..self.connections).map(|number| number % self.channels).collect();

@@ -71,6 +71,11 @@ impl FanOut {
         format!("fan-out: {events} events of {bytes} bytes to {subscribers} subscribers, {mode}")
     }
 
+    /// Connections that it has at most.
+    pub(super) const fn clients(&self) -> u32 {
+        self.subscribers + self.publishers
+    }
+
     pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let channel = channel_name(0);

@@ -44,6 +44,11 @@ impl Idle {
         format!("idle: {connections} connections in {channels} channels, held for {hold} s")
     }
 
+    /// Connections that it has at most.
+    pub(super) const fn clients(&self) -> u32 {
+        self.connections
+    }
+
     pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let pid = target

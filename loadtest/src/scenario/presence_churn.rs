@@ -50,14 +50,18 @@ impl PresenceChurn {
         )
     }
 
+    /// Connections that it has at most.
+    pub(super) const fn clients(&self) -> u32 {
+        self.channels * (self.members + 1)
+    }
+
     pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let app = target.dialect.pusher_app();
         let app = app.context("presence channels are joined by the Pusher door")?;
         let (mut scene, visitors) = self.scene(stage)?;
         progress.say("opening connections");
-        let everyone = (self.channels * self.members + self.channels) as usize;
-        scene.assemble(0..everyone)?;
+        scene.assemble(0..self.clients() as usize)?;
         scene.rest(SETTLE)?;
         let before = memory(target)?;
         scene.tally.forget(scene.now_ns());

@@ -47,6 +47,11 @@ impl Publish {
         )
     }
 
+    /// Connections that it has at most.
+    pub(super) fn connections(&self) -> u64 {
+        u64::from(self.channels) * u64::from(self.subscribers) + u64::from(self.publishers)
+    }
+
     pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let numbers: Vec<u32> = (0..self.channels)

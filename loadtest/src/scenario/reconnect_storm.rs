@@ -61,6 +61,11 @@ impl ReconnectStorm {
         )
     }
 
+    /// Connections that it has at most.
+    pub(super) const fn clients(&self) -> u32 {
+        self.connections + self.watchers
+    }
+
     pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let count = self.connections as usize;
@@ -76,7 +81,7 @@ impl ReconnectStorm {
             scene.add(seat, Role::Subscriber);
         }
         progress.say("opening connections");
-        scene.assemble(0..count + self.watchers as usize)?;
+        scene.assemble(0..self.clients() as usize)?;
         let before = memory(target)?;
         let mut pulse = Pulse::new(scene.now_ns(), self.rate);
         scene.tally.forget(scene.now_ns());

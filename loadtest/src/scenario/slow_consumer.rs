@@ -51,9 +51,14 @@ impl SlowConsumer {
         )
     }
 
+    /// Connections that it has at most.
+    pub(super) const fn clients(&self) -> u32 {
+        self.subscribers + self.slow
+    }
+
     pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
-        let everyone = (self.subscribers + self.slow) as usize;
+        let everyone = self.clients() as usize;
         let slow = self.subscribers as usize..everyone;
         let checker = Checker::of_absent(vec![0; everyone], 1, 1);
         let mut scene = Scene::new(target, (checker, 1), (1, self.bytes))?;

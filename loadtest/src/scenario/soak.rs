@@ -65,6 +65,11 @@ impl Soak {
         )
     }
 
+    /// Connections that it has at most.
+    pub(super) const fn clients(&self) -> u32 {
+        self.channels * (3 * self.subscribers + 1)
+    }
+
     pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let (mix, mut scene) = Mix::build(self, stage)?;
