@@ -168,11 +168,27 @@ impl Checker {
     /// Deliveries that are still to come.
     #[must_use]
     pub fn outstanding(&self) -> u64 {
-        let rest = |(counter, place): (usize, &Place)| match place.state {
+        let ahead: u64 = (0..self.places.len()).map(|counter| self.ahead(counter)).sum();
+        ahead + self.missing.len() as u64
+    }
+
+    /// The same of one subscriber.
+    #[must_use]
+    pub fn owed(&self, subscriber: usize) -> u64 {
+        let width = self.width as usize;
+        let counters = subscriber * width..(subscriber + 1) * width;
+        let missing = self.missing.iter().filter(|(counter, _)| counters.contains(counter)).count();
+        counters.map(|counter| self.ahead(counter)).sum::<u64>() + missing as u64
+    }
+
+    /// What comes after all that has come at a place.
+    fn ahead(&self, counter: usize) -> u64 {
+        let place = self.places[counter];
+        let length = self.lengths[self.stream(counter) as usize];
+        match place.state {
             State::Away => 0,
-            _ => u64::from(self.lengths[self.stream(counter) as usize].saturating_sub(place.next)),
-        };
-        self.places.iter().enumerate().map(rest).sum::<u64>() + self.missing.len() as u64
+            State::New | State::Following => length.saturating_sub(place.next).into(),
+        }
     }
 
     /// The stream of a place.

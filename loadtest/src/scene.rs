@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use socket2::SockRef;
 
 use crate::checker::{Checker, Faults};
 use crate::dialect::channel_name;
@@ -32,10 +31,10 @@ pub use arrivals::Arrivals;
 const PUBLISHERS: u64 = 1 << 32;
 /// How long nothing may arrive before what is outstanding counts as lost.
 const STALL_MAX: Duration = Duration::from_secs(5);
-/// What the kernel is to take for who does not read; it takes what it had agreed to before.
-const DEAF_BYTES: usize = 4096;
-/// The same for who reads again, and has much to catch up with.
-const HEARING_BYTES: usize = 1 << 20;
+/// What the kernel is to take for a sluggard, so that the rest waits with the server. It is said before
+/// the connection is made: a window that shrinks afterwards makes the server's kernel send again and
+/// again, at ever longer intervals.
+const SLUGGARD_BYTES: usize = 32 * 1024;
 /// How long a turn waits at most.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -163,7 +162,8 @@ impl<'a> Scene<'a> {
     /// If there is no socket for it.
     pub fn come(&mut self, number: usize, due_ns: u64) -> anyhow::Result<()> {
         let client = &mut self.clients[number];
-        let arrival = Arrival::begin(self.target, number, &client.seat)?;
+        let room = (client.role == Role::Sluggard).then_some(SLUGGARD_BYTES);
+        let arrival = Arrival::begin(self.target, (number, room), &client.seat)?;
         self.poll.add(arrival.stream(), number as u64, Interest::Changes)?;
         client.due_ns = due_ns;
         client.state = State::Coming(arrival);
@@ -179,8 +179,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// A client stops reading. What it is sent waits with the kernel, which is told to take little, and
-    /// then with the server.
+    /// A client stops reading. What it is sent waits with the kernel, and then with the server.
     ///
     /// # Errors
     /// The operating system's.
@@ -189,7 +188,6 @@ impl<'a> Scene<'a> {
         match std::mem::replace(&mut client.state, State::Away) {
             State::Here(subscriber) => {
                 self.poll.remove(subscriber.stream())?;
-                SockRef::from(subscriber.stream()).set_recv_buffer_size(DEAF_BYTES)?;
                 client.state = State::Deaf(subscriber);
             }
             other => client.state = other,
@@ -205,7 +203,6 @@ impl<'a> Scene<'a> {
         let client = &mut self.clients[number];
         match std::mem::replace(&mut client.state, State::Away) {
             State::Deaf(subscriber) => {
-                SockRef::from(subscriber.stream()).set_recv_buffer_size(HEARING_BYTES)?;
                 self.poll.add(subscriber.stream(), number as u64, Interest::Read)?;
                 client.state = State::Here(subscriber);
             }

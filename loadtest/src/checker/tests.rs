@@ -84,7 +84,7 @@ fn who_comes_may_get_what_was_published_meanwhile_and_must_get_what_follows() {
             checker.take(0, mark(number));
         }
         assert_eq!(checker.faults(), expected, "{numbers:?}");
-        assert_eq!(checker.outstanding(), expected.lost);
+        assert_eq!((checker.outstanding(), checker.owed(0)), (expected.lost, expected.lost));
     }
 }
 

@@ -96,11 +96,14 @@ impl SlowConsumer {
         round.add_rate(delivered, &used);
         let closed = scene.let_go.len();
         let too_slow = scene.let_go.iter().filter(|(_, code)| *code == Some(TOO_SLOW)).count();
+        let is_whole =
+            |number: &usize| scene.is_here(*number) && scene.tally.checker.owed(*number) == 0;
+        let whole = slow.clone().filter(is_whole).count();
         #[allow(clippy::cast_precision_loss)]
         for (name, count) in [
             ("slow ones that were closed", closed),
             ("slow ones that were told 4100", too_slow),
-            ("slow ones that got everything", slow.len() - closed),
+            ("slow ones that got everything", whole),
         ] {
             round.add(name, count as f64);
         }

@@ -41,9 +41,14 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    /// Begins to connect; the number decides about the source address.
-    pub(super) fn begin(target: &Target, number: usize, seat: &Seat) -> anyhow::Result<Self> {
-        let stream = connect(target.address, source(target, number))
+    /// Begins to connect; the number decides about the source address, and `room` is what the kernel is to
+    /// take before it is read.
+    pub(super) fn begin(
+        target: &Target,
+        (number, room): (usize, Option<usize>),
+        seat: &Seat,
+    ) -> anyhow::Result<Self> {
+        let stream = connect(target.address, source(target, number), room)
             .with_context(|| format!("cannot connect to {}", target.address))?;
         let channel = seat.channel.as_deref();
         Ok(Self {
@@ -162,9 +167,14 @@ fn is_early(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected)
 }
 
-fn connect(address: SocketAddr, source: Option<SocketAddr>) -> io::Result<TcpStream> {
+fn connect(
+    address: SocketAddr,
+    source: Option<SocketAddr>,
+    room: Option<usize>,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
+    room.map_or(Ok(()), |bytes| socket.set_recv_buffer_size(bytes))?;
     if let Some(source) = source {
         socket.bind(&source.into())?;
     }
