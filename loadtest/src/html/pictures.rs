@@ -15,8 +15,7 @@ pub(super) fn draw(series: &[Series]) -> String {
         .iter()
         .filter_map(|series| Some((series.server.as_str(), &middle(series)?.recording)))
         .collect();
-    let charts = [
-        percentiles(series),
+    let timelines = [
         latency(&rounds),
         throughput(&rounds),
         publishes(&rounds),
@@ -26,7 +25,14 @@ pub(super) fn draw(series: &[Series]) -> String {
         memory(&rounds),
         errors(&rounds),
     ];
-    charts.iter().map(Chart::draw).collect()
+    // All over the same time, so that what happens in one can be found in the others.
+    let lines = timelines.iter().flat_map(|chart| &chart.lines);
+    let scale = Scale::span(lines.flat_map(|line| line.points.iter().map(|(x, _)| *x)));
+    let timelines = timelines.into_iter().map(|mut chart| {
+        chart.x.scale = scale;
+        chart
+    });
+    std::iter::once(percentiles(series)).chain(timelines).map(|chart| chart.draw()).collect()
 }
 
 /// The round that stands for the others.

@@ -20,7 +20,8 @@ impl Scale {
         let highest = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
         let highest = if highest > 0.0 { highest } else { 1.0 };
         let step = round_step(highest / TICKS);
-        Self::Linear { max: (highest / step).ceil() * step }
+        // What is above a tick by a rounding error needs no further one.
+        Self::Linear { max: (highest / step - 1e-9).ceil() * step }
     }
 
     /// A linear one that ends with the highest of all values.
@@ -130,6 +131,7 @@ mod tests {
         assert_eq!(scale, Scale::Linear { max: 1_500.0 });
         assert_eq!(shown(scale), ["0", "500", "1,000", "1,500"]);
         assert_eq!(shown(Scale::linear([0.31].into_iter())), ["0.0", "0.1", "0.2", "0.3", "0.4"]);
+        assert_eq!(Scale::linear([10.0 / (2.9 - 2.5)].into_iter()), Scale::Linear { max: 25.0 });
         assert_eq!(shown(Scale::linear(std::iter::empty())).last().unwrap(), "1.0");
         assert!((scale.place(750.0) - 0.5).abs() < 1e-9);
         assert_eq!(

@@ -122,6 +122,16 @@ fn connections_that_come_all_the_time_have_pictures() {
 }
 
 #[test]
+fn pictures_over_time_are_all_over_the_same_time() {
+    let mut series = series("handbell", 0);
+    // The server was looked at for longer than anything arrived.
+    series.rounds[0].recording.server.at_s[2] = 30.0;
+    let page = Page::of(&Report::of(vec![series]), Vec::new()).draw();
+    assert_eq!(page.matches(">seconds since the round began</text>").count(), 5);
+    assert_eq!(page.matches(">30</text>").count(), 5 + 1, "one is of CPU, in %");
+}
+
+#[test]
 fn dates_are_in_universal_time() {
     assert_eq!(date(1_700_000_000), "2023-11-14T22:13:20Z");
 }

@@ -14,6 +14,7 @@ use crate::mark::MARK_BYTES;
 use crate::report::Round;
 use crate::scene::pulse::Pulse;
 use crate::scene::{Role, Scene, Seat};
+use crate::traffic::nanoseconds;
 
 use super::{Stage, Usage, Used, memory, milliseconds};
 
@@ -87,22 +88,21 @@ impl ReconnectStorm {
         scene.tally.forget(scene.now_ns());
 
         progress.say("calm");
-        self.keep_calm(&mut scene, &mut pulse)?;
+        let calm_time = Duration::from_secs(self.calm);
+        self.keep_calm(&mut scene, &mut pulse, calm_time)?;
         let calm = scene.tally.latency.value_at_quantile(0.99);
         scene.tally.latency.reset();
         scene.arrivals.forget(scene.now_ns());
         progress.say("storm");
         let usage = Usage::begin(target.pid)?;
         let time_ns = self.storm(&mut scene, &mut pulse)?;
-        scene.rest(SETTLE)?;
-        // Nothing happens in the rest but what the storm has left to do.
-        let used = Used { wall: Duration::from_nanos(time_ns), ..usage.end()? };
+        self.keep_calm(&mut scene, &mut pulse, SETTLE)?;
+        // What was published in the storm and came late has come by now.
         let meanwhile = scene.tally.latency.clone();
-
+        // Little happens in the rest but what the storm has left to do.
+        let used = Used { wall: Duration::from_nanos(time_ns), ..usage.end()? };
         progress.say("calm again");
-        // What was due during the rest is not due any more.
-        pulse = Pulse::new(scene.now_ns(), self.rate);
-        self.keep_calm(&mut scene, &mut pulse)?;
+        self.keep_calm(&mut scene, &mut pulse, calm_time)?;
         scene.settle()?;
         let mut round = Round::default();
         round.add("all back after, ms", milliseconds(time_ns));
@@ -120,8 +120,13 @@ impl ReconnectStorm {
     }
 
     /// Publishes for a time.
-    fn keep_calm<'a>(&self, scene: &mut Scene<'a>, pulse: &mut Pulse) -> anyhow::Result<()> {
-        let until = scene.now_ns() + self.calm * 1_000_000_000;
+    fn keep_calm<'a>(
+        &self,
+        scene: &mut Scene<'a>,
+        pulse: &mut Pulse,
+        time: Duration,
+    ) -> anyhow::Result<()> {
+        let until = scene.now_ns() + nanoseconds(time);
         let beat = |scene: &mut Scene<'a>, number, at| self.publish(scene, number, at);
         pulse.drive(scene, beat, |scene| Ok(scene.now_ns() >= until))
     }
@@ -129,8 +134,8 @@ impl ReconnectStorm {
     /// Cuts them all, and waits until they are back. Returns how long that took.
     fn storm<'a>(&self, scene: &mut Scene<'a>, pulse: &mut Pulse) -> anyhow::Result<u64> {
         let count = self.connections as usize;
-        (0..count).for_each(|number| scene.cut(number));
         let cut_ns = scene.now_ns();
+        (0..count).for_each(|number| scene.cut(number));
         let mut away: VecDeque<(usize, u64)> = (0..count).map(|number| (number, 0)).collect();
         let came = count as u64;
         let until = cut_ns + self.patience * 1_000_000_000;

@@ -13,6 +13,7 @@ use crate::mark::{MARK_BYTES, Mark};
 use crate::report::Round;
 use crate::scene::pulse::Pulse;
 use crate::scene::{Role, Scene, Seat};
+use crate::traffic::nanoseconds;
 
 use super::client_events::private_name;
 use super::presence_churn::{presence_name, turn_about};
@@ -146,7 +147,7 @@ impl<'a> Mix<'a> {
     /// Does all of it for a time, and then waits until everything has arrived and everybody is back.
     fn go_on(&self, scene: &mut Scene<'_>, time: Duration) -> anyhow::Result<()> {
         let began = scene.now_ns();
-        let until = began + crate::traffic::nanoseconds(time);
+        let until = began + nanoseconds(time);
         let mut cuts = Pulse::new(began, self.soak.cuts);
         let mut pulse = Pulse::new(began, self.soak.rate);
         let beat = |scene: &mut Scene<'_>, number, at_ns| self.act(scene, number, at_ns);
