@@ -29,8 +29,11 @@ pub use arrivals::Arrivals;
 
 /// Tokens from here on are publishers'.
 const PUBLISHERS: u64 = 1 << 32;
-/// How long nothing may arrive before what is outstanding counts as lost.
+/// How long nothing may arrive before what is outstanding counts as lost, and nobody before a server is
+/// given up.
 const STALL_MAX: Duration = Duration::from_secs(5);
+/// How many come at once where that is not what is measured: far below any listening queue.
+const AT_ONCE: usize = 64;
 /// What the kernel is to take for a sluggard, so that the rest waits with the server. It is said before
 /// the connection is made: a window that shrinks afterwards makes the server's kernel send again and
 /// again, at ever longer intervals.
@@ -44,6 +47,8 @@ pub struct Scene<'a> {
     target: &'a Target,
     poll: Poll,
     clients: Vec<Client>,
+    /// How many of them are on their way.
+    coming: usize,
     publishers: Vec<(Publisher, VecDeque<Due>)>,
     /// Bytes of an event's data.
     bytes: usize,
@@ -125,6 +130,7 @@ impl<'a> Scene<'a> {
             target,
             poll,
             clients: Vec::new(),
+            coming: 0,
             publishers: connected,
             bytes: bytes as usize,
             tally: Tally::new(checker, streams),
@@ -167,13 +173,15 @@ impl<'a> Scene<'a> {
         self.poll.add(arrival.stream(), number as u64, Interest::Changes)?;
         client.due_ns = due_ns;
         client.state = State::Coming(arrival);
+        self.coming += 1;
         self.arrivals.timeline.published(due_ns, 1);
         Ok(())
     }
 
     /// A client is cut off: its connection is reset, and the server is told nothing else.
     pub fn cut(&mut self, number: usize) {
-        self.clients[number].state = State::Away;
+        let before = std::mem::replace(&mut self.clients[number].state, State::Away);
+        self.coming -= usize::from(matches!(before, State::Coming(_)));
         if self.clients[number].role != Role::Visitor {
             self.tally.checker.leave(number);
         }
@@ -213,14 +221,8 @@ impl<'a> Scene<'a> {
 
     /// How many are on their way.
     #[must_use]
-    pub fn coming(&self) -> usize {
-        self.clients.iter().filter(|client| matches!(client.state, State::Coming(_))).count()
-    }
-
-    /// How many are there.
-    #[must_use]
-    pub fn here(&self) -> usize {
-        self.clients.iter().filter(|client| matches!(client.state, State::Here(_))).count()
+    pub const fn coming(&self) -> usize {
+        self.coming
     }
 
     /// Whether this one is there.
@@ -339,22 +341,24 @@ impl<'a> Scene<'a> {
     /// Lets everybody in who is meant to be there from the beginning, some at a time.
     ///
     /// # Errors
-    /// If the server refuses one.
+    /// If the server refuses one, or lets nobody in for some time.
     pub fn assemble(&mut self, numbers: impl IntoIterator<Item = usize>) -> anyhow::Result<()> {
-        /// Far below any listening queue.
-        const AT_ONCE: usize = 64;
-        let mut numbers = numbers.into_iter();
-        let mut is_over = false;
-        while !is_over || self.coming() > 0 {
-            while !is_over && self.coming() < AT_ONCE {
-                match numbers.next() {
-                    Some(number) => self.come(number, self.now_ns())?,
-                    None => is_over = true,
-                }
+        let mut numbers = numbers.into_iter().peekable();
+        let mut last = (Instant::now(), self.arrivals.came);
+        while self.coming > 0 || numbers.peek().is_some() {
+            while self.coming < AT_ONCE
+                && let Some(number) = numbers.next()
+            {
+                self.come(number, self.now_ns())?;
             }
             self.turn(LOOK_EVERY)?;
             let why = self.arrivals.reason.as_deref().unwrap_or_default();
             ensure!(self.failed.is_empty(), "a client did not come: {why}");
+            if self.arrivals.came != last.1 {
+                last = (Instant::now(), self.arrivals.came);
+            }
+            let is_going_on = last.0.elapsed() < STALL_MAX;
+            ensure!(is_going_on, "the server has let nobody in for {STALL_MAX:?}");
         }
         Ok(())
     }
@@ -373,3 +377,6 @@ impl Client {
         };
     }
 }
+
+#[cfg(test)]
+mod tests;

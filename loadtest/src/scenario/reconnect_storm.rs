@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use anyhow::ensure;
 use clap::Args;
 use serde::Serialize;
 
@@ -48,7 +47,7 @@ pub struct ReconnectStorm {
     /// Seconds before and after the storm.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
     calm: u64,
-    /// Seconds until those who are not back are given up.
+    /// Seconds until those who are not back are given up, as refused.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
     patience: u64,
 }
@@ -115,6 +114,7 @@ impl ReconnectStorm {
         round.add_memory("before", before);
         round.add_memory("after", memory(target)?);
         round.faults = scene.faults();
+        round.faults.refused = count as u64 - scene.arrivals.came.min(count as u64);
         round.recording = scene.recording(stage.began);
         Ok(round)
     }
@@ -131,7 +131,7 @@ impl ReconnectStorm {
         pulse.drive(scene, beat, |scene| Ok(scene.now_ns() >= until))
     }
 
-    /// Cuts them all, and waits until they are back. Returns how long that took.
+    /// Cuts them all, and waits until they are back or given up. Returns how long that took.
     fn storm<'a>(&self, scene: &mut Scene<'a>, pulse: &mut Pulse) -> anyhow::Result<u64> {
         let count = self.connections as usize;
         let cut_ns = scene.now_ns();
@@ -154,9 +154,7 @@ impl ReconnectStorm {
                     _ => break,
                 }
             }
-            let why = || scene.arrivals.reason.clone().unwrap_or_default();
-            ensure!(now < until, "{} are not back: {}", came - scene.arrivals.came, why());
-            Ok(scene.arrivals.came >= came)
+            Ok(scene.arrivals.came >= came || now >= until)
         })?;
         Ok(scene.now_ns() - cut_ns)
     }

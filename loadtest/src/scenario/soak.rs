@@ -22,6 +22,9 @@ use super::{Stage, Usage, memory};
 /// Time for the server to end what it does, before memory is looked at.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// How long those who were cut last may take to be back.
+const BACK_MAX: Duration = Duration::from_secs(10);
+
 /// The parameters.
 #[derive(Args, Clone, Debug, Serialize)]
 #[group(skip)]
@@ -105,6 +108,7 @@ impl Soak {
             round.add("memory growth (private), %", 100.0 * growth);
         }
         round.faults = scene.faults();
+        round.faults.refused = scene.coming() as u64;
         round.recording = scene.recording(stage.began);
         Ok(round)
     }
@@ -159,7 +163,8 @@ impl<'a> Mix<'a> {
             self.try_again(scene)?;
             Ok(now >= until)
         })?;
-        while scene.coming() > 0 || !scene.failed.is_empty() {
+        let given_up = scene.now_ns() + nanoseconds(BACK_MAX);
+        while (scene.coming() > 0 || !scene.failed.is_empty()) && scene.now_ns() < given_up {
             self.try_again(scene)?;
             scene.turn(SETTLE)?;
         }

@@ -40,6 +40,7 @@ impl Scene<'_> {
             Ok(true) => {}
             Err(error) => {
                 client.state = State::Away;
+                self.coming -= 1;
                 self.arrivals.failed += 1;
                 self.arrivals.timeline.wrong(super::nanoseconds(self.began.elapsed()));
                 self.arrivals.reason.get_or_insert_with(|| format!("{error:#}"));
@@ -48,6 +49,7 @@ impl Scene<'_> {
             }
         }
         client.arrive();
+        self.coming -= 1;
         let (role, due_ns) = (client.role, client.due_ns);
         if let State::Here(subscriber) = &client.state {
             self.poll.change(subscriber.stream(), number as u64, Interest::Read)?;
