@@ -264,6 +264,7 @@ mod tests {
         let (_server, subscriber) = pair();
         let mark = Mark { stream: 1, number: 2 };
         let rest = text_frame(&mark.data(100)).to_vec();
+        subscriber.stream().set_nonblocking(true).unwrap();
         let mut subscriber = Subscriber::resume(subscriber.stream.unwrap(), rest);
         let (mut buffer, mut got) = (vec![0; 512], Vec::new());
         assert!(subscriber.receive(&mut buffer, |d| got.push(d.mark)).unwrap());

@@ -84,6 +84,7 @@ fn who_is_cut_and_comes_back_is_judged_from_then_on() {
     publish(&mut scene);
     scene.cut(0);
     publish(&mut scene);
+    assert_eq!((scene.faults(), scene.tally.checker.outstanding()), (Faults::default(), 0));
     let mut stream = let_in(&mut scene, &listener, b"");
     publish(&mut scene);
     stream.write_all(&event(2)).unwrap();
