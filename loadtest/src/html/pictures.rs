@@ -7,7 +7,7 @@ use super::chart::{Axis, Chart, Line};
 use super::scale::Scale;
 
 /// What pictures over time say of the round that they show.
-const MIDDLE: &str = "The round whose first figure is nearest to the median.";
+const MIDDLE: &str = "The round whose first figure is nearest to its median.";
 
 /// All pictures that there are points for.
 pub(super) fn draw(series: &[Series]) -> String {
@@ -75,37 +75,31 @@ fn percentiles(series: &[Series]) -> Chart {
 fn latency(rounds: &[(&str, &Recording)]) -> Chart {
     let lines = latencies(rounds, |recording| &recording.traffic);
     let y = Axis { label: "latency, ms".into(), scale: Scale::log(ys(&lines)) };
-    over_time("Latency over time", MIDDLE, y, lines)
+    over_time("Latency over time", "", y, lines)
 }
 
 fn throughput(rounds: &[(&str, &Recording)]) -> Chart {
     let lines = rates(rounds, |recording| (&recording.traffic, &recording.traffic.delivered));
     let y = Axis { label: "deliveries a second".into(), scale: Scale::linear(ys(&lines)) };
-    over_time("Throughput over time", MIDDLE, y, lines)
+    over_time("Throughput over time", "", y, lines)
 }
 
 fn publishes(rounds: &[(&str, &Recording)]) -> Chart {
     let lines = rates(rounds, |recording| (&recording.traffic, &recording.traffic.published));
     let y = Axis { label: "events a second".into(), scale: Scale::linear(ys(&lines)) };
-    over_time("Publishes over time", MIDDLE, y, lines)
+    over_time("Publishes over time", "", y, lines)
 }
 
 fn connections(rounds: &[(&str, &Recording)]) -> Chart {
     let lines = rates(rounds, |recording| (&recording.arrivals, &recording.arrivals.delivered));
     let y = Axis { label: "connections a second".into(), scale: Scale::linear(ys(&lines)) };
-    over_time(
-        "Connections that came over time",
-        "Connected and subscribed. The same round.",
-        y,
-        lines,
-    )
+    over_time("Connections that came over time", "Connected and subscribed.", y, lines)
 }
 
 fn waiting(rounds: &[(&str, &Recording)]) -> Chart {
     let lines = latencies(rounds, |recording| &recording.arrivals);
     let y = Axis { label: "time to be subscribed, ms".into(), scale: Scale::log(ys(&lines)) };
-    let note =
-        "From when a connection was due until it was subscribed, by the latter. The same round.";
+    let note = "From when a connection was due until it was subscribed, by the latter.";
     over_time("Time to connect and subscribe over time", note, y, lines)
 }
 
@@ -150,8 +144,7 @@ fn rates(
 fn cpu(rounds: &[(&str, &Recording)]) -> Chart {
     let lines = of_server(rounds, |recording| recording.server.cpu_percent.clone());
     let y = Axis { label: "CPU, % of a core".into(), scale: Scale::linear(ys(&lines)) };
-    let note = "User and system time of the server's process, from the first connection on. The same \
-                round.";
+    let note = "User and system time of the server's process, from the first connection on.";
     over_time("Server CPU over time", note, y, lines)
 }
 
@@ -160,7 +153,7 @@ fn memory(rounds: &[(&str, &Recording)]) -> Chart {
         |recording: &Recording| recording.server.memory_mib.iter().copied().map(Some).collect();
     let lines = of_server(rounds, memory);
     let y = Axis { label: "memory, MiB".into(), scale: Scale::linear(ys(&lines)) };
-    let note = "What is resident of the server's process and neither shared nor a part of a file. The same round.";
+    let note = "What is resident of the server's process and neither shared nor a part of a file.";
     over_time("Server memory over time", note, y, lines)
 }
 
@@ -182,14 +175,15 @@ fn errors(rounds: &[(&str, &Recording)]) -> Chart {
     }
     let y = Axis { label: "deliveries or connections".into(), scale: Scale::linear(ys(&lines)) };
     let note = "Lost: by when the event was published. Other: duplicated, reordered, strayed and \
-                closed by the server, by when it was seen. The same round.";
+                closed by the server, by when it was seen.";
     over_time("Errors over time", note, y, lines)
 }
 
 fn over_time(title: &str, note: &str, y: Axis, lines: Vec<Line>) -> Chart {
     let scale = Scale::span(xs(&lines));
     let x = Axis { label: "seconds since the round began".into(), scale };
-    Chart { title: title.into(), note: note.into(), x, y, lines }
+    let note = format!("{note} {MIDDLE}").trim_start().to_owned();
+    Chart { title: title.into(), note, x, y, lines }
 }
 
 fn of_server(
