@@ -16,6 +16,9 @@ const FIGURES: &[(&str, &str, Unit)] = &[
     ("memory", "memory / connection (PSS)", Unit::Bytes),
     ("private", "memory / connection (private)", Unit::Bytes),
     ("idle", "server CPU while idle", Unit::Percent),
+    ("back", "all back after", Unit::Millis),
+    ("connect", "connect p99", Unit::Millis),
+    ("growth", "memory growth (private)", Unit::Percent),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,7 @@ enum What {
     Duplicated,
     Reordered,
     Closed,
+    Refused,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +111,7 @@ impl What {
             ("duplicated", Self::Duplicated),
             ("reordered", Self::Reordered),
             ("closed", Self::Closed),
+            ("refused", Self::Refused),
         ];
         let count = counts.iter().find(|(word, _)| *word == name).map(|(_, what)| *what);
         let figure = || FIGURES.iter().position(|(word, ..)| *word == name).map(Self::Figure);
@@ -146,6 +151,7 @@ impl What {
             Self::Duplicated => Some(faults.duplicated as f64),
             Self::Reordered => Some(faults.reordered as f64),
             Self::Closed => Some(faults.closed as f64),
+            Self::Refused => Some(faults.refused as f64),
         }
     }
 }

@@ -8,10 +8,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use anyhow::Context as _;
 use rustix::net::SocketFlags;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::descriptors;
 use crate::http::Message;
 use crate::poll::{Interest, Poll};
 
@@ -41,6 +41,8 @@ enum Request {
     Join(String, String),
     /// To write these bytes to a channel.
     Write(String, Vec<u8>),
+    /// The same, by one of its members, to all others.
+    Say(String, Vec<u8>),
 }
 
 /// Serves until the process is killed.
@@ -48,7 +50,7 @@ enum Request {
 /// # Errors
 /// If the address cannot be listened on.
 pub fn serve(address: SocketAddr) -> anyhow::Result<()> {
-    raise_descriptor_limit();
+    descriptors::raise();
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -64,14 +66,6 @@ pub fn serve(address: SocketAddr) -> anyhow::Result<()> {
     };
     bare.poll.add(&bare.listener, LISTENER, Interest::Read)?;
     bare.run().context("the bare server failed")
-}
-
-/// Raises the limit of open descriptors as far as this process may.
-pub fn raise_descriptor_limit() {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let current = maximum;
-    // What is not granted is missed, and reported, when a socket cannot be opened.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
 }
 
 impl Bare {
@@ -140,15 +134,26 @@ impl Bare {
                 self.write(place, answer.as_bytes())?;
                 self.channels.entry(channel).or_default().push(place);
             }
+            Request::Say(channel, frames) => self.write_all(channel, &frames, Some(place))?,
             Request::Write(channel, frames) => {
-                let members = self.channels.remove(&channel).unwrap_or_default();
-                for &member in &members {
-                    self.write(member, &frames)?;
-                }
-                self.channels.insert(channel, members);
+                self.write_all(channel, &frames, None)?;
                 self.write(place, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")?;
             }
         }
+        Ok(())
+    }
+
+    fn write_all(
+        &mut self,
+        channel: String,
+        frames: &[u8],
+        except: Option<usize>,
+    ) -> io::Result<()> {
+        let members = self.channels.remove(&channel).unwrap_or_default();
+        for &member in members.iter().filter(|&&member| Some(member) != except) {
+            self.write(member, frames)?;
+        }
+        self.channels.insert(channel, members);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 
-use crate::bare::raise_descriptor_limit;
+use crate::descriptors;
 use crate::report::write_json;
 
 mod act;
@@ -159,7 +159,7 @@ pub struct Options {
 /// If the runner itself cannot work: no root, no nft, no program.
 pub fn run(options: &Options) -> anyhow::Result<bool> {
     network::enter()?;
-    raise_descriptor_limit();
+    descriptors::raise();
     let nodes = usize::try_from(options.nodes)?;
     let is_upgrade = options.faults.contains(&Kind::Upgrade);
     ensure!(!is_upgrade || options.server_before.is_some(), "an upgrade needs --server-before");

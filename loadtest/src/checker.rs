@@ -2,15 +2,18 @@
 //!
 //! A subscriber expects the next number of each of its streams. A gap is remembered number by number,
 //! so that what comes late is told from what comes twice and from what never comes.
+//!
+//! Subscribers may come and go. Who has come must get whatever was published from then on, and may get
+//! what was published while it came; who has gone is judged up to the last event that it got.
 
 use std::collections::HashSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::mark::Mark;
 
 /// What went wrong, in deliveries. All zero is what is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Faults {
     /// Never came.
     pub lost: u64,
@@ -22,6 +25,9 @@ pub struct Faults {
     pub strayed: u64,
     /// Connections that the server closed.
     pub closed: u64,
+    /// Connections that the server did not let in. Reports of schema 1 have none.
+    #[serde(default)]
+    pub refused: u64,
 }
 
 impl Faults {
@@ -40,8 +46,38 @@ impl Faults {
             reordered: self.reordered + other.reordered,
             strayed: self.strayed + other.strayed,
             closed: self.closed + other.closed,
+            refused: self.refused + other.refused,
         }
     }
+}
+
+/// What a delivery was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The first of its event, and not late.
+    InOrder,
+    /// The first of its event, after a later one.
+    Late,
+    /// One of those that should not have come: again, or to the wrong subscriber.
+    Never,
+}
+
+/// How far a subscriber is in one of its streams.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The number that comes next, at the latest.
+    next: u32,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing may come.
+    Away,
+    /// An earlier number may come first.
+    New,
+    /// The next number has to come.
+    Following,
 }
 
 /// Watches what all subscribers get.
@@ -53,10 +89,12 @@ pub struct Checker {
     width: u32,
     /// How many events each stream has.
     lengths: Vec<u32>,
-    /// The number that comes next, for each subscriber and stream.
-    next: Vec<u32>,
-    /// Numbers that were overtaken, with the place of their counter in `next`.
+    /// What comes next, for each subscriber and stream.
+    places: Vec<Place>,
+    /// Numbers that were overtaken, with the place of their counter in `places`.
     missing: HashSet<(usize, u32)>,
+    /// What subscribers lacked who have gone.
+    lacked: Vec<Mark>,
     faults: Faults,
 }
 
@@ -70,34 +108,121 @@ impl Checker {
             first,
             width,
             lengths,
-            next: vec![0; counters],
+            places: vec![Place { next: 0, state: State::Following }; counters],
             missing: HashSet::new(),
+            lacked: Vec::new(),
             faults: Faults::default(),
         }
     }
 
-    /// Takes note of a delivery. True if the subscriber has not had it before.
-    pub fn take(&mut self, subscriber: usize, mark: Mark) -> bool {
+    /// A checker for subscribers who are not there yet, of streams of which nothing was published.
+    #[must_use]
+    pub fn of_absent(first: Vec<u32>, width: u32, streams: usize) -> Self {
+        let mut checker = Self::new(first, width, vec![0; streams]);
+        checker.places.iter_mut().for_each(|place| place.state = State::Away);
+        checker
+    }
+
+    /// An event is about to be published. Returns its number.
+    pub fn publish(&mut self, stream: u32) -> u32 {
+        let length = &mut self.lengths[stream as usize];
+        *length += 1;
+        *length - 1
+    }
+
+    /// A subscriber has come: it gets what is published from now on.
+    pub fn join(&mut self, subscriber: usize) {
+        let width = self.width as usize;
+        for counter in subscriber * width..(subscriber + 1) * width {
+            let next = self.lengths[self.stream(counter) as usize];
+            self.places[counter] = Place { next, state: State::New };
+        }
+    }
+
+    /// A subscriber has gone.
+    pub fn leave(&mut self, subscriber: usize) {
+        let width = self.width as usize;
+        let counters = subscriber * width..(subscriber + 1) * width;
+        for counter in counters.clone() {
+            self.places[counter].state = State::Away;
+        }
+        let lacked: Vec<_> = self
+            .missing
+            .iter()
+            .filter(|(counter, _)| counters.contains(counter))
+            .copied()
+            .collect();
+        for missing in lacked {
+            self.missing.remove(&missing);
+            let (counter, number) = missing;
+            self.lacked.push(Mark { stream: self.stream(counter), number });
+        }
+    }
+
+    /// A subscriber is not to get a stream, because it is its own.
+    pub fn excuse(&mut self, subscriber: usize, stream: u32) {
+        let column = (stream - self.first[subscriber]) as usize;
+        self.places[subscriber * self.width as usize + column].state = State::Away;
+    }
+
+    /// Deliveries that are still to come.
+    #[must_use]
+    pub fn outstanding(&self) -> u64 {
+        let ahead: u64 = (0..self.places.len()).map(|counter| self.ahead(counter)).sum();
+        ahead + self.missing.len() as u64
+    }
+
+    /// The same of one subscriber.
+    #[must_use]
+    pub fn owed(&self, subscriber: usize) -> u64 {
+        let width = self.width as usize;
+        let counters = subscriber * width..(subscriber + 1) * width;
+        let missing = self.missing.iter().filter(|(counter, _)| counters.contains(counter)).count();
+        counters.map(|counter| self.ahead(counter)).sum::<u64>() + missing as u64
+    }
+
+    /// What comes after all that has come at a place.
+    fn ahead(&self, counter: usize) -> u64 {
+        let place = self.places[counter];
+        let length = self.lengths[self.stream(counter) as usize];
+        match place.state {
+            State::Away => 0,
+            State::New | State::Following => length.saturating_sub(place.next).into(),
+        }
+    }
+
+    /// The stream of a place.
+    fn stream(&self, counter: usize) -> u32 {
+        let width = self.width as usize;
+        let column = u32::try_from(counter % width).expect("a width is one of 32 bits");
+        self.first[counter / width] + column
+    }
+
+    /// Takes note of a delivery.
+    pub fn take(&mut self, subscriber: usize, mark: Mark) -> Taken {
         let column = mark.stream.wrapping_sub(self.first[subscriber]);
         let length = self.lengths.get(mark.stream as usize);
         if column >= self.width || length.is_none_or(|&length| mark.number >= length) {
             self.faults.strayed += 1;
-            return false;
+            return Taken::Never;
         }
         let counter = subscriber * self.width as usize + column as usize;
-        let next = &mut self.next[counter];
-        if mark.number >= *next {
-            self.missing.extend((*next..mark.number).map(|number| (counter, number)));
-            *next = mark.number + 1;
-            return true;
+        let place = &mut self.places[counter];
+        if place.state == State::Away {
+            self.faults.strayed += 1;
+            return Taken::Never;
         }
-        let is_late = self.missing.remove(&(counter, mark.number));
-        if is_late {
+        if place.state == State::New || mark.number >= place.next {
+            self.missing.extend((place.next..mark.number).map(|number| (counter, number)));
+            *place = Place { next: mark.number + 1, state: State::Following };
+            return Taken::InOrder;
+        }
+        if self.missing.remove(&(counter, mark.number)) {
             self.faults.reordered += 1;
-        } else {
-            self.faults.duplicated += 1;
+            return Taken::Late;
         }
-        is_late
+        self.faults.duplicated += 1;
+        Taken::Never
     }
 
     /// Takes note of a connection that the server closed.
@@ -108,73 +233,26 @@ impl Checker {
     /// What went wrong, if nothing comes any more.
     #[must_use]
     pub fn faults(&self) -> Faults {
-        let mut lost = self.missing.len() as u64;
-        for (subscriber, &first) in self.first.iter().enumerate() {
-            for column in 0..self.width {
-                let counter = subscriber * self.width as usize + column as usize;
-                let length = self.lengths[(first + column) as usize];
-                lost += u64::from(length - self.next[counter]);
+        let mut lost = 0;
+        self.each_lost(|_| lost += 1);
+        Faults { lost, ..self.faults }
+    }
+
+    /// Goes through what never came anywhere, if nothing comes any more.
+    pub fn each_lost(&self, mut report: impl FnMut(Mark)) {
+        self.lacked.iter().copied().for_each(&mut report);
+        for &(counter, number) in &self.missing {
+            report(Mark { stream: self.stream(counter), number });
+        }
+        for (counter, place) in self.places.iter().enumerate() {
+            let stream = self.stream(counter);
+            if place.state != State::Away {
+                let lost = place.next..self.lengths[stream as usize];
+                lost.for_each(|number| report(Mark { stream, number }));
             }
         }
-        Faults { lost, ..self.faults }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Subscriber 0 gets streams 0 and 1; what is wrong after these (stream, number) arrived.
-    fn check(lengths: [u32; 2], arrivals: &[(u32, u32)]) -> Faults {
-        let mut checker = Checker::new(vec![0], 2, lengths.into());
-        for &(stream, number) in arrivals {
-            checker.take(0, Mark { stream, number });
-        }
-        checker.faults()
-    }
-
-    #[test]
-    fn everything_once_and_in_order_is_clean() {
-        assert!(check([2, 1], &[(0, 0), (1, 0), (0, 1)]).is_clean());
-        assert!(check([0, 0], &[]).is_clean());
-    }
-
-    #[test]
-    fn what_never_comes_is_lost_in_the_middle_and_at_the_end() {
-        let faults = check([4, 1], &[(0, 0), (0, 2)]);
-        let expected = Faults { lost: 3, ..Faults::default() };
-        assert_eq!(faults, expected);
-    }
-
-    #[test]
-    fn what_comes_again_is_duplicated() {
-        let faults = check([2, 0], &[(0, 0), (0, 0), (0, 1), (0, 0)]);
-        let expected = Faults { duplicated: 2, ..Faults::default() };
-        assert_eq!(faults, expected);
-    }
-
-    #[test]
-    fn what_comes_late_is_reordered_once_and_duplicated_after() {
-        let faults = check([3, 0], &[(0, 2), (0, 0), (0, 1), (0, 1)]);
-        let expected = Faults { reordered: 2, duplicated: 1, ..Faults::default() };
-        assert_eq!(faults, expected);
-    }
-
-    #[test]
-    fn streams_do_not_disturb_each_other() {
-        assert!(check([2, 2], &[(1, 0), (1, 1), (0, 0), (0, 1)]).is_clean());
-    }
-
-    #[test]
-    fn what_is_not_for_a_subscriber_strays() {
-        let mut checker = Checker::new(vec![0, 1], 1, vec![1, 1]);
-        let mark = |stream, number| Mark { stream, number };
-        assert!(checker.take(0, mark(0, 0)));
-        assert!(!checker.take(0, mark(1, 0)));
-        assert!(!checker.take(1, mark(1, 1)));
-        assert!(!checker.take(1, mark(9, 0)));
-        assert!(checker.take(1, mark(1, 0)));
-        let expected = Faults { strayed: 3, ..Faults::default() };
-        assert_eq!(checker.faults(), expected);
-    }
-}
+mod tests;

@@ -21,6 +21,10 @@ const STEP_MAX: Duration = Duration::from_secs(10);
 /// Connections from one source address: a pair of addresses has some 28,000 ports.
 const PER_ADDRESS: usize = 20_000;
 
+/// Closed by a reset: else its port would stay taken for a minute, and rounds follow each other faster
+/// than that.
+pub(crate) const NO_LINGER: Option<Duration> = Some(Duration::ZERO);
+
 /// Opens one connection for each channel in the list and subscribes it. They do not block.
 ///
 /// # Errors
@@ -63,7 +67,7 @@ pub fn open(
 }
 
 /// Where a connection comes from: `127.0.0.2`, `127.0.0.3` and so on.
-fn source(target: &Target, number: usize) -> Option<SocketAddr> {
+pub(crate) fn source(target: &Target, number: usize) -> Option<SocketAddr> {
     let last = u8::try_from(2 + number / PER_ADDRESS).ok()?;
     let address = Ipv4Addr::new(127, 0, 0, last);
     target.address.is_ipv4().then(|| (address, 0).into())
@@ -97,9 +101,7 @@ impl Opening {
             }
             socket.connect_timeout(&address.into(), patience)?;
             socket.set_tcp_nodelay(true)?;
-            // Closed by a reset: else its port would stay taken for a minute, and rounds follow
-            // each other faster than that.
-            socket.set_linger(Some(Duration::ZERO))?;
+            socket.set_linger(NO_LINGER)?;
             socket.set_read_timeout(Some(patience))?;
             Ok(socket.into())
         };
@@ -146,6 +148,7 @@ impl Opening {
     fn take(&mut self, step: &Step) -> anyhow::Result<()> {
         match step {
             Step::Send(bytes) => self.send(bytes),
+            Step::Join(_) => bail!("this way in is for public channels"),
             Step::Expect(words) if self.is_stream => self.event(words),
             Step::Expect(words) => self.text(words).map(drop),
         }

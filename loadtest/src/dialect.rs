@@ -8,7 +8,7 @@ use proto::http::signature::signed_query;
 use proto::websocket::text_frame;
 use serde_json::{Value, json};
 
-use crate::door::{Door, Step};
+use crate::door::{Door, Join, Step};
 
 /// The event's name: with a channel's four letters and 100 bytes of data, a frame has 144 bytes.
 const EVENT: &str = "e";
@@ -93,6 +93,30 @@ impl Dialect {
         }
     }
 
+    /// The same of a channel of any kind, or of none: then it ends with the greeting.
+    #[must_use]
+    pub fn entrance(&self, channel: Option<&str>, user: Option<&str>) -> Vec<Step> {
+        let Self::Pusher(app, door) = self else { return Vec::new() };
+        let greeting = Step::Expect("pusher:connection_established");
+        match channel {
+            None => vec![greeting],
+            Some(name) if name.starts_with("private-") || name.starts_with("presence-") => {
+                let join = Step::Join(Join::new(app, name, user));
+                vec![greeting, join, Step::Expect("subscription_succeeded")]
+            }
+            Some(name) => door.steps(app, name),
+        }
+    }
+
+    /// The app, if it is spoken to in Pusher's protocol.
+    #[must_use]
+    pub const fn pusher_app(&self) -> Option<&Credentials> {
+        match self {
+            Self::Pusher(app, Door::Pusher) => Some(app),
+            _ => None,
+        }
+    }
+
     /// Whether subscribers get an event stream, and no WebSocket frames.
     #[must_use]
     pub const fn is_stream(&self) -> bool {
@@ -144,7 +168,9 @@ pub fn request((method, target): (&str, &str), headers: &[(&str, &str)], body: &
     [head.as_bytes(), body].concat()
 }
 
-fn unix_seconds() -> u64 {
+/// Seconds since 1970.
+#[must_use]
+pub fn unix_seconds() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }

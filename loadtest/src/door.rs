@@ -3,6 +3,8 @@
 use std::fmt;
 
 use clap::ValueEnum;
+use proto::app::Secret;
+use proto::pusher::auth::subscription;
 use proto::token::{Grant, issue};
 use serde::Serialize;
 use serde_json::json;
@@ -31,8 +33,57 @@ pub enum Door {
 pub enum Step {
     /// Send bytes.
     Send(Vec<u8>),
+    /// Subscribe a channel that needs an auth string, for which the connection's id must be known.
+    Join(Join),
     /// Wait for a message that has these words in it.
     Expect(&'static str),
+}
+
+/// A subscription that needs an auth string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    key: String,
+    secret: Secret,
+    channel: String,
+    /// Who joins, if it is a presence channel.
+    user: Option<String>,
+}
+
+impl Join {
+    /// Of a channel, as a user if it is a presence channel.
+    #[must_use]
+    pub fn new(app: &Credentials, channel: &str, user: Option<&str>) -> Self {
+        let (key, secret) = (app.key.clone(), app.secret.clone());
+        Self { key, secret, channel: channel.to_owned(), user: user.map(str::to_owned) }
+    }
+
+    /// What is sent for it.
+    #[must_use]
+    pub fn request(&self, socket_id: &str) -> String {
+        let Self { key, secret, channel, user } = self;
+        let user = user.as_ref().map(|user| json!({ "user_id": user }).to_string());
+        let auth = subscription((key, secret), socket_id, channel, user.as_deref());
+        let mut data = json!({ "channel": channel, "auth": auth });
+        if let Some(user) = user {
+            data["channel_data"] = user.into();
+        }
+        json!({ "event": "pusher:subscribe", "data": data }).to_string()
+    }
+
+    /// The same as a frame.
+    #[must_use]
+    pub fn frame(&self, socket_id: &str) -> Vec<u8> {
+        masked(TEXT, self.request(socket_id).as_bytes())
+    }
+
+    /// What a greeting says that the connection is called.
+    #[must_use]
+    pub fn socket_id(greeting: &str) -> Option<String> {
+        let (_, rest) = greeting.split_once("socket_id")?;
+        let id = rest.trim_start_matches(['\\', '"', ':', ' ']);
+        let end = id.find(|character: char| !character.is_ascii_digit() && character != '.')?;
+        Some(id[..end].to_owned())
+    }
 }
 
 impl fmt::Display for Door {
@@ -113,4 +164,32 @@ fn token(app: &Credentials) -> String {
     let grant =
         Grant { sub: "loadtest", exp: YEAR_3000, permissions: &permissions, ..Grant::default() };
     issue(&app.secret, &grant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_called_as_the_greeting_says() {
+        let greeting = r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"12.345\",\"activity_timeout\":30}"}"#;
+        assert_eq!(Join::socket_id(greeting).as_deref(), Some("12.345"));
+        assert_eq!(Join::socket_id("{}"), None);
+    }
+
+    #[test]
+    fn a_member_signs_who_it_is() {
+        // The example of Pusher's documents.
+        let app = Credentials {
+            app_id: "1".into(),
+            key: "278d425bdf160c739803".into(),
+            secret: Secret::new("7ad3773142a6692b25b8"),
+        };
+        let request = Join::new(&app, "private-foobar", None).request("1234.1234");
+        let auth =
+            "278d425bdf160c739803:58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4";
+        assert!(request.contains(auth), "{request}");
+        let request = Join::new(&app, "presence-a", Some("bob")).request("1234.1234");
+        assert!(request.contains(r#""channel_data":"{\"user_id\":\"bob\"}""#), "{request}");
+    }
 }

@@ -67,6 +67,24 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     Ok(bytes.get(header..end).map(|payload| Frame { opcode: first & 0x0F, payload, bytes: end }))
 }
 
+/// Reads a client's frame of at most 65,535 bytes: what it is, what it carries, and its size on the wire.
+/// None if its end is not there yet, or if it is none.
+#[must_use]
+pub fn parse_masked(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
+    let (&first, rest) = bytes.split_first()?;
+    let (&second, rest) = rest.split_first()?;
+    let (length, rest) = match second & 0x7F {
+        126 => {
+            let (length, rest) = rest.split_first_chunk()?;
+            (u16::from_be_bytes(*length).into(), rest)
+        }
+        short => (usize::from(short), rest),
+    };
+    let (mask, rest) = rest.split_first_chunk::<4>()?;
+    let payload = rest.get(..length)?.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m);
+    Some((first & 0x0F, payload.collect(), bytes.len() - rest.len() + length))
+}
+
 /// A client's frame of at most 65,535 bytes. The mask guards against proxies, of which there are
 /// none here, so it is always the same.
 ///
@@ -130,10 +148,9 @@ mod tests {
         for length in [0, 5, 125, 126, 1_000] {
             let payload = vec![b'x'; length];
             let frame = masked(TEXT, &payload);
-            let header = if length > 125 { 4 } else { 2 };
-            let (mask, body) = frame[header..].split_at(4);
-            let plain: Vec<u8> = body.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m).collect();
-            assert_eq!(plain, payload);
+            let two = [&frame[..], b"more"].concat();
+            assert_eq!(parse_masked(&two), Some((TEXT, payload, frame.len())));
+            assert_eq!(parse_masked(&frame[..frame.len() - 1]), None);
         }
     }
 }

@@ -3,124 +3,26 @@
 //! Without `--url` it starts the servers itself, one after the other and round about, each on a core
 //! of its own. Everything is on 127.0.0.0/8, bounded in count and time, and stops by itself.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
-use clap::{Args, Parser, Subcommand};
-use proto::app::Secret;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
-use handbell_loadtest::assertion::Assertion;
-use handbell_loadtest::dialect::{Credentials, Dialect};
+use handbell_loadtest::compare::Comparison;
 use handbell_loadtest::door::Door;
+use handbell_loadtest::html::Page;
 use handbell_loadtest::progress::Progress;
 use handbell_loadtest::report::{Machine, Report, Series};
-use handbell_loadtest::scenario::{Scenario, fan_out, idle, publish};
+use handbell_loadtest::scenario::Scenario;
 use handbell_loadtest::server::{self, Kind, Running, Target};
-use handbell_loadtest::{bare, chaos, compare};
+use handbell_loadtest::{bare, chaos, descriptors, file};
 
-/// Measures Handbell, or another server that speaks Pusher's protocol, beside a server that makes
-/// nothing but the system calls.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
+use cli::{Cli, Command, Options};
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Connections that do nothing: memory, CPU per connect, CPU while idle.
-    Idle {
-        #[command(flatten)]
-        idle: idle::Idle,
-        #[command(flatten)]
-        options: Options,
-    },
-    /// One channel with many subscribers: CPU and time per delivery.
-    FanOut {
-        #[command(flatten)]
-        fan_out: fan_out::FanOut,
-        #[command(flatten)]
-        options: Options,
-    },
-    /// Many channels with few subscribers: CPU and time per publish.
-    Publish {
-        #[command(flatten)]
-        publish: publish::Publish,
-        #[command(flatten)]
-        options: Options,
-    },
-    /// Two reports side by side.
-    Compare {
-        /// A report that was written with --json.
-        a: PathBuf,
-        /// Another one.
-        b: PathBuf,
-    },
-    /// Real nodes, real clients, and faults drawn from seeds: whether anything is lost.
-    Chaos {
-        #[command(flatten)]
-        options: chaos::Options,
-    },
-    /// The bare server.
-    #[command(hide = true)]
-    Bare { address: SocketAddr },
-    /// Becomes a program that ends with its parent.
-    #[command(hide = true)]
-    Leash {
-        #[arg(long)]
-        core: Option<usize>,
-        #[arg(long)]
-        user: Option<u32>,
-        #[arg(last = true, required = true)]
-        program: Vec<String>,
-    },
-}
-
-#[derive(Args, Debug)]
-struct Options {
-    /// The servers that are started and take turns.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "bare,handbell")]
-    servers: Vec<Kind>,
-    /// The doors by which subscribers come in, each measured in its turn. What is published comes by
-    /// Pusher's HTTP API. A peer has the first one.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "pusher")]
-    doors: Vec<Door>,
-    /// How often each server is measured; medians are reported.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
-    /// The program of the broker; by default `handbell` beside this one.
-    #[arg(long, value_name = "PATH")]
-    server: Option<PathBuf>,
-    /// Measure a server that runs already on a loopback address, such as http://127.0.0.1:6001.
-    #[arg(long, conflicts_with_all = ["servers", "server"])]
-    url: Option<String>,
-    /// Its process, to see what it uses.
-    #[arg(long, requires = "url")]
-    pid: Option<u32>,
-    /// Its app's id.
-    #[arg(long, default_value = "app-id")]
-    app_id: String,
-    /// Its app's key.
-    #[arg(long, default_value = "app-key")]
-    key: String,
-    /// Its app's secret.
-    #[arg(long, default_value = "app-secret")]
-    secret: String,
-    /// What has to hold, such as p99<50ms, handbell/sse:private<4KiB or lost==0: cpu, p50, p90, p99, max,
-    /// rate, memory, private, idle, lost, duplicated, reordered and closed, of every server but the bare
-    /// one, or of the one that is named. If it does not, the exit code is 2.
-    #[arg(long = "assert", value_name = "WHAT")]
-    assertions: Vec<Assertion>,
-    /// Write a report as JSON to this file, or to standard output (-).
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
+mod cli;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    match start() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -130,21 +32,52 @@ fn main() -> ExitCode {
     }
 }
 
-/// True if every delivery went right.
-fn run(command: Command) -> anyhow::Result<bool> {
-    let (scenario, options) = match command {
-        Command::Idle { idle, options } => (Scenario::Idle(idle), options),
-        Command::FanOut { fan_out, options } => (Scenario::FanOut(fan_out), options),
-        Command::Publish { publish, options } => (Scenario::Publish(publish), options),
-        Command::Compare { a, b } => {
-            print!("{}", compare::compare(&a, &b)?);
-            return Ok(true);
+/// Reads the command line, which may name a file with another one. True if every delivery went right.
+fn start() -> anyhow::Result<bool> {
+    let mut matches = Cli::command().get_matches();
+    if let Command::Run { file, others } = Cli::from_arg_matches(&matches)?.command {
+        let arguments = file::arguments(&Cli::command(), &file, &others)?;
+        matches = file::matches(Cli::command(), &file, arguments)?;
+    }
+    let command = Cli::from_arg_matches(&matches)?.command;
+    let is_example = command.options().is_some_and(|options| options.print_toml);
+    match matches.subcommand() {
+        Some((name, matches)) if is_example => {
+            print!("{}", file::example(&Cli::command(), name, matches));
+            Ok(true)
         }
-        Command::Chaos { options } => return chaos::run(&options),
-        Command::Bare { address } => return bare::serve(address).map(|()| true),
-        Command::Leash { core, user, program } => return Err(server::leash(core, user, &program)),
-    };
-    bare::raise_descriptor_limit();
+        _ => run(command),
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<bool> {
+    match command {
+        Command::Compare { a, b, html } => {
+            let both = Comparison::read(&a, &b)?;
+            print!("{}", both.table());
+            html.map_or(Ok(()), |path| both.page().write(&path))?;
+            Ok(true)
+        }
+        Command::Chaos { options } => chaos::run(&options),
+        Command::Bare { address } => bare::serve(address).map(|()| true),
+        Command::Leash { core, user, program } => Err(server::leash(core, user, &program)),
+        Command::Run { .. } => anyhow::bail!("a file names a scenario, not another file"),
+        Command::Idle(measured) => report(measured.with(Scenario::Idle)),
+        Command::FanOut(measured) => report(measured.with(Scenario::FanOut)),
+        Command::Publish(measured) => report(measured.with(Scenario::Publish)),
+        Command::ReconnectStorm(measured) => report(measured.with(Scenario::ReconnectStorm)),
+        Command::PresenceChurn(measured) => report(measured.with(Scenario::PresenceChurn)),
+        Command::ClientEvents(measured) => report(measured.with(Scenario::ClientEvents)),
+        Command::SlowConsumer(measured) => report(measured.with(Scenario::SlowConsumer)),
+        Command::ConnectRamp(measured) => report(measured.with(Scenario::ConnectRamp)),
+        Command::Soak(measured) => report(measured.with(Scenario::Soak)),
+    }
+}
+
+/// Measures, and says what came of it.
+fn report((scenario, options): (Scenario, Options)) -> anyhow::Result<bool> {
+    descriptors::raise();
+    descriptors::check(scenario.connections())?;
     let machine = Machine::this();
     let servers = match options.target()? {
         Some(target) => measure(&scenario, &options, &Place::There(target))?,
@@ -160,6 +93,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
     }
     let failures: Vec<String> =
         options.assertions.iter().flat_map(|assertion| assertion.failures(&report)).collect();
+    if let Some(path) = &options.html {
+        Page::of(&report, failures.clone()).write(path)?;
+    }
     ensure!(failures.is_empty(), "this does not hold:\n  {}", failures.join("\n  "));
     Ok(report.is_clean())
 }
@@ -204,7 +140,9 @@ fn measure(scenario: &Scenario, options: &Options, place: &Place) -> anyhow::Res
             let doors = if kind == Kind::Bare { &[Door::Pusher][..] } else { &options.doors };
             doors.iter().map(move |&door| (kind, door))
         })
+        .filter(|&(kind, door)| scenario.suits(kind, door))
         .collect();
+    ensure!(!contenders.is_empty(), "this scenario suits none of these servers and doors");
     let total = u64::from(options.rounds) * contenders.len() as u64;
     let progress = Progress::new(total);
     let mut series: Vec<_> = contenders.iter().map(|&contender| (contender, Vec::new())).collect();
@@ -235,26 +173,4 @@ fn measure(scenario: &Scenario, options: &Options, place: &Place) -> anyhow::Res
     progress.clear();
     let sum = |(kind, rounds)| Series::new(contender(kind), rounds);
     Ok(series.into_iter().map(sum).collect())
-}
-
-impl Options {
-    /// The server that runs already, if one was named.
-    fn target(&self) -> anyhow::Result<Option<Target>> {
-        let Some(url) = &self.url else {
-            return Ok(None);
-        };
-        let host = url.strip_prefix("http://").unwrap_or(url);
-        let address: SocketAddr = host.trim_end_matches('/').parse().with_context(|| {
-            format!("--url is an address and a port, such as http://127.0.0.1:6001, not {url}")
-        })?;
-        let is_near = address.ip().is_loopback();
-        ensure!(is_near, "only loopback addresses are put under load, not {address}");
-        let credentials = Credentials {
-            app_id: self.app_id.clone(),
-            key: self.key.clone(),
-            secret: Secret::new(&*self.secret),
-        };
-        let (dialect, pid) = (Dialect::Pusher(credentials, Door::default()), self.pid);
-        Ok(Some(Target { address, dialect, pid }))
-    }
 }

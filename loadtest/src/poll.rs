@@ -66,6 +66,14 @@ impl Poll {
         Ok(epoll::modify(&self.epoll, socket, data, flags)?)
     }
 
+    /// Watches a socket no more.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn remove(&self, socket: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, socket)?)
+    }
+
     /// Waits until a socket is ready, and returns how many are. A signal ends the wait early.
     ///
     /// # Errors

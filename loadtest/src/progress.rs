@@ -2,6 +2,7 @@
 //! that the report can be piped.
 
 use std::io::{IsTerminal, stderr};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -15,10 +16,12 @@ impl Progress {
     /// Progress over so many rounds.
     #[must_use]
     pub fn new(rounds: u64) -> Self {
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {prefix}: {msg}");
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {elapsed} {prefix}: {msg}");
         let bar = style.ok().filter(|_| stderr().is_terminal()).map(|style| {
             let bar = ProgressBar::new(rounds);
             bar.set_style(style);
+            // A soak says nothing for hours; the clock shows that it goes on.
+            bar.enable_steady_tick(Duration::from_secs(1));
             bar
         });
         Self { bar }

@@ -107,6 +107,17 @@ impl Publisher {
         self.write()
     }
 
+    /// Begins a request that is in no script. The last one must have been answered.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn send(&mut self, request: Vec<u8>) -> anyhow::Result<()> {
+        self.unsent = 0..request.len();
+        self.script.bytes = request;
+        self.is_waiting = true;
+        self.write()
+    }
+
     /// Goes on when the socket is ready. True if a request was answered.
     ///
     /// # Errors

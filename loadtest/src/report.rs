@@ -5,15 +5,20 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::checker::Faults;
+use crate::dialect::unix_seconds;
+use crate::recording::Recording;
 use crate::scenario::Scenario;
 
 pub(crate) mod table;
 
+/// The format in which reports are written. 2 has recordings.
+pub const SCHEMA: u32 = 2;
+
 /// A named number; the name says the unit.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     /// What was measured, and in what.
     pub name: String,
@@ -22,12 +27,15 @@ pub struct Figure {
 }
 
 /// What one run against one server gave.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Round {
     /// In the order in which they are shown.
     pub figures: Vec<Figure>,
     /// What went wrong.
     pub faults: Faults,
+    /// What happened when. Empty in reports of schema 1.
+    #[serde(default)]
+    pub recording: Recording,
 }
 
 impl Round {
@@ -39,7 +47,7 @@ impl Round {
 }
 
 /// All rounds of one server.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Series {
     /// Which, and by which door.
     pub server: String,
@@ -98,6 +106,8 @@ pub struct Report {
     pub schema: u32,
     /// The program's version.
     pub version: &'static str,
+    /// When it was put together, in seconds since 1970.
+    pub finished_at: u64,
     /// The command line.
     pub command: Vec<String>,
     /// Where.
@@ -119,8 +129,9 @@ impl Report {
             _ => Vec::new(),
         };
         Self {
-            schema: 1,
+            schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
+            finished_at: unix_seconds(),
             command: std::env::args().collect(),
             machine,
             scenario,
@@ -190,7 +201,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// The quotients of figures that both have and of which the first is not zero.
-fn ratios(base: &[Figure], other: &[Figure]) -> Vec<Figure> {
+pub(crate) fn ratios(base: &[Figure], other: &[Figure]) -> Vec<Figure> {
     let ratio = |figure: &Figure| {
         let base = base.iter().find(|base| base.name == figure.name)?;
         (base.value != 0.0)

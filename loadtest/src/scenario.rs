@@ -3,20 +3,29 @@
 
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::checker::Faults;
 use crate::client;
-use crate::process;
+use crate::door::Door;
+use crate::process::{self, Memory};
 use crate::progress::Progress;
 use crate::report::Round;
-use crate::server::Target;
+use crate::sampler::Sampler;
+use crate::server::{Kind, Target};
 use crate::subscriber::Subscriber;
 use crate::traffic::Traffic;
 
+pub mod client_events;
+pub mod connect_ramp;
 pub mod fan_out;
 pub mod idle;
+pub mod presence_churn;
 pub mod publish;
+pub mod reconnect_storm;
+pub mod slow_consumer;
+pub mod soak;
 
 /// One of them, with its parameters.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +37,18 @@ pub enum Scenario {
     FanOut(fan_out::FanOut),
     /// Many channels with few subscribers.
     Publish(publish::Publish),
+    /// Connections that are cut at once and come back.
+    ReconnectStorm(reconnect_storm::ReconnectStorm),
+    /// Visitors who join and leave presence channels.
+    PresenceChurn(presence_churn::PresenceChurn),
+    /// Clients who publish to their own channels.
+    ClientEvents(client_events::ClientEvents),
+    /// Subscribers who stop reading.
+    SlowConsumer(slow_consumer::SlowConsumer),
+    /// Connections that come faster and faster.
+    ConnectRamp(connect_ramp::ConnectRamp),
+    /// A bit of everything, for long.
+    Soak(soak::Soak),
 }
 
 impl Scenario {
@@ -36,11 +57,23 @@ impl Scenario {
     /// # Errors
     /// If the server or the load test fails; deliveries that go wrong are figures.
     pub fn run(&self, progress: &Progress, target: &Target) -> anyhow::Result<Round> {
-        match self {
-            Self::Idle(idle) => idle.run(progress, target),
-            Self::FanOut(fan_out) => fan_out.run(progress, target),
-            Self::Publish(publish) => publish.run(progress, target),
-        }
+        let stage = &Stage { progress, target, began: Instant::now() };
+        let sampler = target.pid.map(|pid| Sampler::start(pid, stage.began));
+        let round = match self {
+            Self::Idle(idle) => idle.run(stage),
+            Self::FanOut(fan_out) => fan_out.run(stage),
+            Self::Publish(publish) => publish.run(stage),
+            Self::ReconnectStorm(storm) => storm.run(stage),
+            Self::PresenceChurn(churn) => churn.run(stage),
+            Self::ClientEvents(events) => events.run(stage),
+            Self::SlowConsumer(slow) => slow.run(stage),
+            Self::ConnectRamp(ramp) => ramp.run(stage),
+            Self::Soak(soak) => soak.run(stage),
+        };
+        let server = sampler.map(Sampler::stop).unwrap_or_default();
+        let mut round = round?;
+        round.recording.server = server;
+        Ok(round)
     }
 
     /// What it does, for people.
@@ -50,16 +83,60 @@ impl Scenario {
             Self::Idle(idle) => idle.title(),
             Self::FanOut(fan_out) => fan_out.title(),
             Self::Publish(publish) => publish.title(),
+            Self::ReconnectStorm(storm) => storm.title(),
+            Self::PresenceChurn(churn) => churn.title(),
+            Self::ClientEvents(events) => events.title(),
+            Self::SlowConsumer(slow) => slow.title(),
+            Self::ConnectRamp(ramp) => ramp.title(),
+            Self::Soak(soak) => soak.title(),
+        }
+    }
+
+    /// Connections that it needs at most.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        match self {
+            Self::Idle(idle) => idle.clients().into(),
+            Self::FanOut(fan_out) => fan_out.clients().into(),
+            Self::Publish(publish) => publish.connections(),
+            Self::ReconnectStorm(storm) => storm.clients().into(),
+            Self::PresenceChurn(churn) => churn.clients().into(),
+            Self::ClientEvents(events) => events.clients().into(),
+            Self::SlowConsumer(slow) => slow.clients().into(),
+            Self::ConnectRamp(ramp) => ramp.clients().into(),
+            Self::Soak(soak) => soak.clients().into(),
+        }
+    }
+
+    /// Whether a server can be measured by it whose subscribers come in by this door.
+    #[must_use]
+    pub fn suits(&self, kind: Kind, door: Door) -> bool {
+        match self {
+            Self::Idle(_)
+            | Self::FanOut(_)
+            | Self::Publish(_)
+            | Self::ReconnectStorm(_)
+            | Self::SlowConsumer(_)
+            | Self::ConnectRamp(_)
+            | Self::Soak(_) => true,
+            Self::ClientEvents(_) => door == Door::Pusher,
+            // The bare server knows nobody.
+            Self::PresenceChurn(_) => kind != Kind::Bare && door == Door::Pusher,
         }
     }
 }
 
+/// What a scenario has to work with.
+struct Stage<'a> {
+    progress: &'a Progress,
+    target: &'a Target,
+    /// When the round began: the zero of everything over time.
+    began: Instant,
+}
+
 /// Opens subscribers of these channels.
-fn subscribe(
-    progress: &Progress,
-    target: &Target,
-    channels: &[String],
-) -> anyhow::Result<Vec<Subscriber>> {
+fn subscribe(stage: &Stage<'_>, channels: &[String]) -> anyhow::Result<Vec<Subscriber>> {
+    let Stage { progress, target, .. } = stage;
     let total = channels.len();
     let streams = client::open(target, channels, |opened| {
         progress.say(&format!("{opened} of {total} connections"));
@@ -108,13 +185,13 @@ impl Usage {
 /// Warms up, measures, and writes down the figures that fan-out and publish share; `per` says what
 /// one unit of work is called and how many deliveries it is.
 fn measure(
-    traffic: &mut Traffic,
-    (pid, warm_up): (Option<u32>, usize),
+    stage: &Stage<'_>,
+    (traffic, warm_up): (&mut Traffic, usize),
     per: (&'static str, u64),
 ) -> anyhow::Result<Round> {
     traffic.run(warm_up)?;
     traffic.forget();
-    let usage = Usage::begin(pid)?;
+    let usage = Usage::begin(stage.target.pid)?;
     traffic.run(usize::MAX)?;
     let used = usage.end()?;
     let mut round = Round::default();
@@ -125,12 +202,7 @@ fn measure(
         let name = format!("server CPU, µs / {unit}");
         round.add(&name, server.as_secs_f64() * 1e6 / units);
     }
-    let latency = &traffic.tally.latency;
-    for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)] {
-        #[allow(clippy::cast_precision_loss)]
-        let ms = latency.value_at_quantile(quantile) as f64 / 1e6;
-        round.add(&format!("latency {name}, ms"), ms);
-    }
+    round.add_quantiles("latency", &traffic.tally.latency);
     let seconds = used.wall.as_secs_f64();
     #[allow(clippy::cast_precision_loss)]
     round.add("deliveries / s", traffic.tally.delivered as f64 / seconds);
@@ -141,7 +213,18 @@ fn measure(
     #[allow(clippy::cast_precision_loss)]
     round.add("frame, bytes", traffic.tally.frame_bytes as f64);
     round.faults = traffic.faults();
+    round.recording = traffic.recording(stage.began);
     Ok(round)
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn milliseconds(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// The server's memory, if it may be looked at.
+fn memory(target: &Target) -> anyhow::Result<Option<Memory>> {
+    target.pid.map(process::memory).transpose()
 }
 
 /// How many of so many requests are for warming up: a tenth, and one at least.
@@ -150,6 +233,41 @@ const fn warm_up(requests: usize) -> usize {
 }
 
 impl Round {
+    /// Adds how long something took, in ms.
+    fn add_quantiles(&mut self, what: &str, latency: &Histogram<u64>) {
+        for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)] {
+            self.add(
+                &format!("{what} {name}, ms"),
+                milliseconds(latency.value_at_quantile(quantile)),
+            );
+        }
+    }
+
+    /// Adds what the server used for each of so many units, and how busy both sides were meanwhile.
+    fn add_usage(&mut self, used: &Used, units: u64, unit: &str) {
+        let seconds = used.wall.as_secs_f64();
+        if let Some(server) = used.server {
+            #[allow(clippy::cast_precision_loss)]
+            let each = server.as_secs_f64() * 1e6 / units.max(1) as f64;
+            self.add(&format!("server CPU, µs / {unit}"), each);
+            self.add("server busy, % of a core", 100.0 * server.as_secs_f64() / seconds);
+        }
+        self.add("client busy, % of a core", 100.0 * used.client.as_secs_f64() / seconds);
+    }
+
+    /// Adds the server's private memory at some time.
+    #[allow(clippy::cast_precision_loss)]
+    fn add_memory(&mut self, when: &str, memory: Option<Memory>) {
+        let mib = memory.map(|memory| memory.private as f64 / 1_048_576.0);
+        mib.into_iter().for_each(|mib| self.add(&format!("memory {when} (private), MiB"), mib));
+    }
+
+    /// Adds how many deliveries there were in a second.
+    #[allow(clippy::cast_precision_loss)]
+    fn add_rate(&mut self, deliveries: u64, used: &Used) {
+        self.add("deliveries / s", deliveries as f64 / used.wall.as_secs_f64());
+    }
+
     fn with_closed(mut self, closed: u64) -> Self {
         self.faults = self.faults.plus(Faults { closed, ..Faults::default() });
         self

@@ -22,7 +22,7 @@ use crate::door::Door;
 /// How long a server may take until it accepts connections.
 const START_MAX: Duration = Duration::from_secs(10);
 /// The app of a started broker, with limits that no scenario reaches.
-const APP: &str = r#"apps=[{id="loadtest",key="loadtest",secret="loadtest",limits={publishes_per_second=100000000,connections=10000000,channels=10000000}}]"#;
+const APP: &str = r#"apps=[{id="loadtest",key="loadtest",secret="loadtest",limits={publishes_per_second=100000000,client_events_per_second=100000000,presence_members=10000000,connections=10000000,channels=10000000}}]"#;
 
 /// A server to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]

@@ -29,6 +29,10 @@ pub struct Subscriber {
     hint: usize,
     /// Whether an event stream comes, and no WebSocket frames.
     is_stream: bool,
+    /// Whether `rest` has not been looked at yet.
+    is_resumed: bool,
+    /// Why the server closed the connection.
+    close_code: Option<u16>,
 }
 
 impl Subscriber {
@@ -41,7 +45,9 @@ impl Subscriber {
     /// Takes over a connection of which something has been read already.
     #[must_use]
     pub const fn resume(stream: TcpStream, rest: Vec<u8>) -> Self {
-        Self { stream: Some(stream), rest, hint: 0, is_stream: false }
+        let is_resumed = !rest.is_empty();
+        let stream = Some(stream);
+        Self { stream, rest, hint: 0, is_stream: false, is_resumed, close_code: None }
     }
 
     /// The same, of an event stream.
@@ -57,6 +63,26 @@ impl Subscriber {
     #[must_use]
     pub const fn stream(&self) -> &TcpStream {
         self.stream.as_ref().expect("a closed client is not watched")
+    }
+
+    /// Whether the server has not closed it.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// The code by which the server closed it, if it said one.
+    #[must_use]
+    pub const fn close_code(&self) -> Option<u16> {
+        self.close_code
+    }
+
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// If the connection is broken.
+    pub fn send(&self, frame: &[u8]) -> anyhow::Result<()> {
+        self.stream.as_ref().map_or(Ok(()), |stream| send(stream, frame))
     }
 
     /// Reads once, into a buffer that all clients share, and reports what has arrived whole. False
@@ -111,6 +137,8 @@ impl Subscriber {
                 _ => {}
             }
             if frame.opcode == CLOSE {
+                let code = frame.payload.first_chunk();
+                self.close_code = code.map(|code| u16::from_be_bytes(*code));
                 self.stream = None;
                 return Ok(false);
             }
@@ -148,6 +176,11 @@ impl Subscriber {
         let Some(mut stream) = self.stream.as_ref() else { return Ok(Read::Nothing) };
         let kept = self.rest.len();
         ensure!(kept < buffer.len(), "a message does not fit the buffer");
+        if std::mem::take(&mut self.is_resumed) {
+            // What is left of the opening may be whole: nothing more need come.
+            buffer[..kept].copy_from_slice(&self.rest);
+            return Ok(Read::Bytes(kept));
+        }
         let count = match stream.read(&mut buffer[kept..]) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Read::Nothing),
@@ -220,8 +253,20 @@ mod tests {
         assert!(!subscriber.receive(&mut buffer, |d| got.push(d)).unwrap());
         let frame_bytes = frame.len();
         assert_eq!(got, [Delivered { mark, frame_bytes }]);
+        assert_eq!(subscriber.close_code(), Some(4200));
         let mut pong = [0; 6];
         server.read_exact(&mut pong).unwrap();
         assert_eq!(pong.to_vec(), masked(PONG, b""));
+    }
+
+    #[test]
+    fn what_came_with_the_opening_is_not_waited_for() {
+        let (_server, subscriber) = pair();
+        let mark = Mark { stream: 1, number: 2 };
+        let rest = text_frame(&mark.data(100)).to_vec();
+        let mut subscriber = Subscriber::resume(subscriber.stream.unwrap(), rest);
+        let (mut buffer, mut got) = (vec![0; 512], Vec::new());
+        assert!(subscriber.receive(&mut buffer, |d| got.push(d.mark)).unwrap());
+        assert_eq!(got, [mark]);
     }
 }

@@ -4,12 +4,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use hdrhistogram::Histogram;
 
 use crate::checker::{Checker, Faults};
 use crate::poll::{Interest, Poll};
 use crate::publisher::Publisher;
-use crate::subscriber::{Delivered, Subscriber};
+use crate::recording::Recording;
+use crate::subscriber::Subscriber;
+use crate::tally::Tally;
 
 /// Tokens from here on are publishers'.
 const PUBLISHERS: u64 = 1 << 32;
@@ -17,8 +18,6 @@ const PUBLISHERS: u64 = 1 << 32;
 const STALL_MAX: Duration = Duration::from_secs(5);
 /// How often a stall is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Latencies are told apart up to this.
-const LATENCY_MAX_NS: u64 = 60_000_000_000;
 
 /// When the next request may be begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,23 +33,6 @@ pub enum Pace {
     Open(Duration),
 }
 
-/// What the loop counts.
-#[derive(Debug)]
-pub struct Tally {
-    /// Who got what.
-    pub checker: Checker,
-    /// When each event was begun, in ns, by stream and number.
-    sent_at: Vec<Vec<u64>>,
-    /// From publish to receive, in ns.
-    pub latency: Histogram<u64>,
-    /// Deliveries that arrived, each once.
-    pub delivered: u64,
-    /// Deliveries that were asked for.
-    pub expected: u64,
-    /// Bytes of the last event's frame.
-    pub frame_bytes: usize,
-}
-
 /// Everything that goes on in one run.
 #[derive(Debug)]
 pub struct Traffic {
@@ -62,6 +44,8 @@ pub struct Traffic {
     audience: u64,
     /// The tally.
     pub tally: Tally,
+    /// Deliveries that were asked for.
+    expected: u64,
     /// Whether to look without ever sleeping, so that no server pays for waking this process.
     pub is_spinning: bool,
     buffer: Vec<u8>,
@@ -98,14 +82,8 @@ impl Traffic {
             publishers,
             pace,
             audience,
-            tally: Tally {
-                checker,
-                sent_at: vec![Vec::new(); streams],
-                latency: Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3)?,
-                delivered: 0,
-                expected: 0,
-                frame_bytes: 0,
-            },
+            tally: Tally::new(checker, streams),
+            expected: 0,
             is_spinning: false,
             buffer: vec![0; 256 * 1024],
             began: now,
@@ -144,9 +122,15 @@ impl Traffic {
 
     /// Begins the count anew; what was published stays checked.
     pub fn forget(&mut self) {
-        self.tally.latency.reset();
-        self.tally.delivered = 0;
-        self.tally.expected = 0;
+        self.tally.forget(nanoseconds(self.began.elapsed()));
+        self.expected = 0;
+    }
+
+    /// What is recorded of it, if nothing comes any more; `began` is when the round did.
+    #[must_use]
+    pub fn recording(&mut self, began: Instant) -> Recording {
+        let offset = self.began.saturating_duration_since(began);
+        self.tally.recording(offset.as_secs_f64())
     }
 
     /// What went wrong so far, if nothing comes any more.
@@ -166,7 +150,7 @@ impl Traffic {
     }
 
     fn is_done(&self, limit: usize) -> bool {
-        self.tally.delivered >= self.tally.expected
+        self.tally.delivered >= self.expected
             && self
                 .publishers
                 .iter()
@@ -177,7 +161,7 @@ impl Traffic {
         if let Pace::OneAtATime | Pace::Every(_) = self.pace {
             let is_busy = self.publishers.iter().any(Publisher::is_waiting);
             let is_early = self.due > now;
-            if is_busy || is_early || self.tally.delivered < self.tally.expected {
+            if is_busy || is_early || self.tally.delivered < self.expected {
                 return Ok(());
             }
         }
@@ -192,10 +176,9 @@ impl Traffic {
             let Some(post) = publisher.next(limit).filter(|_| !publisher.is_waiting()) else {
                 continue;
             };
-            let sent = &mut self.tally.sent_at[post.first.stream as usize];
             let sent_at = nanoseconds(sent_at.saturating_duration_since(began));
-            sent.extend(std::iter::repeat_n(sent_at, post.events as usize));
-            self.tally.expected += u64::from(post.events) * audience;
+            self.tally.sent(post.first.stream, post.events, sent_at);
+            self.expected += u64::from(post.events) * audience;
             publisher.begin()?;
             match self.pace {
                 Pace::Saturated => {}
@@ -229,26 +212,12 @@ impl Traffic {
             tally.take(number, delivered, now);
         });
         if !open.with_context(|| format!("subscriber {number}"))? {
-            tally.checker.take_close();
+            tally.take_close(nanoseconds(began.elapsed()));
         }
         Ok(())
     }
 }
 
-impl Tally {
-    fn take(&mut self, subscriber: usize, delivered: Delivered, now: u64) {
-        let Delivered { mark, frame_bytes } = delivered;
-        if !self.checker.take(subscriber, mark) {
-            return;
-        }
-        self.delivered += 1;
-        self.frame_bytes = frame_bytes;
-        let sent = self.sent_at[mark.stream as usize].get(mark.number as usize);
-        let latency = now.saturating_sub(sent.copied().unwrap_or(now));
-        self.latency.saturating_record(latency.max(1));
-    }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

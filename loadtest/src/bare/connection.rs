@@ -3,6 +3,9 @@
 use std::io::{self, Write};
 use std::net::TcpStream;
 
+use proto::websocket::text_frame;
+
+use crate::frame::{TEXT, parse_masked};
 use crate::http::Message;
 
 use super::Request;
@@ -11,14 +14,15 @@ use super::Request;
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
-    is_member: bool,
+    /// The channel that it belongs to, if it is a subscriber.
+    channel: Option<String>,
     unread: Vec<u8>,
     unsent: Vec<u8>,
 }
 
 impl Connection {
     pub(super) const fn new(stream: TcpStream) -> Self {
-        Self { stream, is_member: false, unread: Vec::new(), unsent: Vec::new() }
+        Self { stream, channel: None, unread: Vec::new(), unsent: Vec::new() }
     }
 
     pub(super) const fn stream(&self) -> &TcpStream {
@@ -26,13 +30,15 @@ impl Connection {
     }
 
     pub(super) const fn is_member(&self) -> bool {
-        self.is_member
+        self.channel.is_some()
     }
 
-    /// Takes bytes and returns the request that they complete. What a subscriber says is ignored.
+    /// Takes bytes and returns the request that they complete.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Option<Request> {
-        if self.is_member {
-            return None;
+        if let Some(channel) = self.channel.clone() {
+            self.unread.extend_from_slice(bytes);
+            let frames = self.said();
+            return (!frames.is_empty()).then_some(Request::Say(channel, frames));
         }
         let (request, size) = if self.unread.is_empty() {
             read(bytes).or_else(|| {
@@ -46,8 +52,24 @@ impl Connection {
         // A publisher waits for its answer, so nothing follows a request.
         debug_assert!(size >= bytes.len());
         self.unread = Vec::new();
-        self.is_member = matches!(request, Request::Join(..));
+        if let Request::Join(channel, _) = &request {
+            self.channel = Some(channel.clone());
+        }
         Some(request)
+    }
+
+    /// The texts of a subscriber that are there whole, as a server's frames.
+    fn said(&mut self) -> Vec<u8> {
+        let mut frames = Vec::new();
+        while let Some((opcode, payload, bytes)) = parse_masked(&self.unread) {
+            if opcode == TEXT
+                && let Ok(text) = std::str::from_utf8(&payload)
+            {
+                frames.extend_from_slice(&text_frame(text));
+            }
+            self.unread.drain(..bytes);
+        }
+        frames
     }
 
     /// Writes, after what waits. True if this is the first that has to wait.
@@ -88,6 +110,7 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
     use super::*;
+    use crate::frame::{PONG, masked};
 
     fn connection() -> Connection {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -106,12 +129,18 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_makes_a_member_that_is_not_listened_to() {
+    fn an_upgrade_makes_a_member_whose_texts_are_for_its_channel() {
         let mut connection = connection();
         let bytes = b"GET /c1 HTTP/1.1\r\nsec-websocket-key: k\r\n\r\n";
         let request = connection.take(bytes);
         assert!(matches!(request, Some(Request::Join(c, k)) if c == "c1" && k == "k"));
         assert!(connection.is_member());
-        assert!(connection.take(b"POST /c1 HTTP/1.1\r\n\r\n").is_none());
+        let frames = [masked(PONG, b""), masked(TEXT, b"one"), masked(TEXT, b"two")].concat();
+        let (begin, end) = frames.split_at(frames.len() - 2);
+        let expected = [text_frame("one"), text_frame("two")];
+        for (bytes, expected) in [begin, end].into_iter().zip(expected) {
+            let request = connection.take(bytes);
+            assert!(matches!(request, Some(Request::Say(c, f)) if c == "c1" && f == expected));
+        }
     }
 }

@@ -5,31 +5,38 @@ use super::{Figure, Report, Series};
 /// Draws it. Behind the medians of several rounds stands how far they were apart.
 pub(super) fn draw(report: &Report) -> String {
     let rounds = report.servers.first().map_or(0, |s| s.rounds.len());
-    let mut heads = vec![String::new()];
-    heads.extend(report.servers.iter().map(|series| series.server.clone()));
-    if !report.ratios.is_empty() {
-        heads.push("ratio".into());
-    }
-    let mut rows = vec![heads];
-    let names = report.servers.iter().flat_map(|series| &series.medians);
-    for Figure { name, .. } in names {
-        if rows.iter().any(|row| row.first() == Some(name)) {
-            continue;
-        }
-        let mut row = vec![name.clone()];
-        row.extend(report.servers.iter().map(|series| cell(series, name)));
-        if !report.ratios.is_empty() {
-            let ratio = find(&report.ratios, name);
-            row.push(ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")));
-        }
-        rows.push(row);
-    }
+    let mut rows = figures(&report.servers, &report.ratios);
     rows.extend(faults(&report.servers));
     let title = report.scenario.title();
     format!("{title}\n{rounds} round(s) each, medians (lowest–highest)\n\n{}", align(&rows))
 }
 
-fn faults(servers: &[Series]) -> Vec<Vec<String>> {
+/// A row of heads and one for each figure, with the ratios in a last column if there are any.
+pub(crate) fn figures(servers: &[Series], ratios: &[Figure]) -> Vec<Vec<String>> {
+    let mut heads = vec![String::new()];
+    heads.extend(servers.iter().map(|series| series.server.clone()));
+    if !ratios.is_empty() {
+        heads.push("ratio".into());
+    }
+    let mut rows = vec![heads];
+    let names = servers.iter().flat_map(|series| &series.medians);
+    for Figure { name, .. } in names {
+        if rows.iter().any(|row| row.first() == Some(name)) {
+            continue;
+        }
+        let mut row = vec![name.clone()];
+        row.extend(servers.iter().map(|series| cell(series, name)));
+        if !ratios.is_empty() {
+            let ratio = find(ratios, name);
+            row.push(ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")));
+        }
+        rows.push(row);
+    }
+    rows
+}
+
+/// A row for each kind of fault.
+pub(crate) fn faults(servers: &[Series]) -> Vec<Vec<String>> {
     let all: Vec<_> = servers.iter().map(|series| series.faults).collect();
     let row = |name: &str, counts: Vec<u64>| {
         let counts = counts.iter().map(u64::to_string);
@@ -41,6 +48,7 @@ fn faults(servers: &[Series]) -> Vec<Vec<String>> {
         row("reordered", all.iter().map(|f| f.reordered).collect()),
         row("strayed", all.iter().map(|f| f.strayed).collect()),
         row("closed by the server", all.iter().map(|f| f.closed).collect()),
+        row("refused", all.iter().map(|f| f.refused).collect()),
     ]
 }
 

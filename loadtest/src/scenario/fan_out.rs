@@ -9,19 +9,18 @@ use serde::Serialize;
 use crate::checker::Checker;
 use crate::dialect::channel_name;
 use crate::mark::{MARK_BYTES, Mark};
-use crate::progress::Progress;
 use crate::publisher::{Publisher, Script};
 use crate::report::Round;
-use crate::server::Target;
 use crate::traffic::{Pace, Traffic};
 
-use super::{measure, subscribe, warm_up};
+use super::{Stage, measure, subscribe, warm_up};
 
 /// Events of one batch: Pusher allows no more.
 const BATCH: u32 = 10;
 
 /// The parameters.
 #[derive(Args, Clone, Debug, Serialize)]
+#[group(skip)]
 pub struct FanOut {
     /// How many subscribers.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -72,10 +71,16 @@ impl FanOut {
         format!("fan-out: {events} events of {bytes} bytes to {subscribers} subscribers, {mode}")
     }
 
-    pub(super) fn run(&self, progress: &Progress, target: &Target) -> anyhow::Result<Round> {
+    /// Connections that it has at most.
+    pub(super) const fn clients(&self) -> u32 {
+        self.subscribers + self.publishers
+    }
+
+    pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
+        let Stage { progress, target, .. } = stage;
         let channel = channel_name(0);
         let channels = vec![channel.clone(); self.subscribers as usize];
-        let subscribers = subscribe(progress, target, &channels)?;
+        let subscribers = subscribe(stage, &channels)?;
         progress.say("signing");
         let (count, posts, batch) = self.share_out();
         let mut publishers = Vec::new();
@@ -95,7 +100,7 @@ impl FanOut {
         traffic.is_spinning = self.spin;
         progress.say("publishing");
         let warm_up = warm_up(posts as usize);
-        measure(&mut traffic, (target.pid, warm_up), ("delivery", 1))
+        measure(stage, (&mut traffic, warm_up), ("delivery", 1))
     }
 
     /// Publishers, requests of each, and events of each request: at least as many as were asked for.

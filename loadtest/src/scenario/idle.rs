@@ -10,18 +10,17 @@ use serde::Serialize;
 use crate::dialect::channel_name;
 use crate::poll::{Interest, Poll};
 use crate::process;
-use crate::progress::Progress;
 use crate::report::Round;
-use crate::server::Target;
 use crate::subscriber::Subscriber;
 
-use super::{Usage, subscribe};
+use super::{Stage, Usage, subscribe};
 
 /// Time for the server to end what it does when the last connection has come.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// The parameters.
 #[derive(Args, Clone, Debug, Serialize)]
+#[group(skip)]
 pub struct Idle {
     /// How many connections.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -45,7 +44,13 @@ impl Idle {
         format!("idle: {connections} connections in {channels} channels, held for {hold} s")
     }
 
-    pub(super) fn run(&self, progress: &Progress, target: &Target) -> anyhow::Result<Round> {
+    /// Connections that it has at most.
+    pub(super) const fn clients(&self) -> u32 {
+        self.connections
+    }
+
+    pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
+        let Stage { progress, target, .. } = stage;
         let pid = target
             .pid
             .context("this scenario looks at the server's process: name it with --pid")?;
@@ -54,7 +59,7 @@ impl Idle {
             (0..self.connections).map(|number| channel_name((number % spread) as usize)).collect();
         let empty = process::memory(pid)?;
         let coming = Usage::begin(Some(pid))?;
-        let mut clients = subscribe(progress, target, &channels)?;
+        let mut clients = subscribe(stage, &channels)?;
         let came = coming.end()?;
         // Memory that a server takes and gives back while connections come is not theirs.
         hold(&mut clients, SETTLE)?;

@@ -9,16 +9,16 @@ use serde::Serialize;
 use crate::checker::Checker;
 use crate::dialect::channel_name;
 use crate::mark::{MARK_BYTES, Mark};
-use crate::progress::Progress;
 use crate::publisher::{Publisher, Script};
 use crate::report::Round;
 use crate::server::Target;
 use crate::traffic::{Pace, Traffic};
 
-use super::{measure, subscribe, warm_up};
+use super::{Stage, measure, subscribe, warm_up};
 
 /// The parameters.
 #[derive(Args, Clone, Debug, Serialize)]
+#[group(skip)]
 pub struct Publish {
     /// How many channels.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -53,12 +53,18 @@ impl Publish {
         )
     }
 
-    pub(super) fn run(&self, progress: &Progress, target: &Target) -> anyhow::Result<Round> {
+    /// Connections that it has at most.
+    pub(super) fn connections(&self) -> u64 {
+        u64::from(self.channels) * u64::from(self.subscribers) + u64::from(self.publishers)
+    }
+
+    pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
+        let Stage { progress, target, .. } = stage;
         let numbers: Vec<u32> = (0..self.channels)
             .flat_map(|channel| std::iter::repeat_n(channel, self.subscribers as usize))
             .collect();
         let names: Vec<String> = numbers.iter().map(|&n| channel_name(n as usize)).collect();
-        let subscribers = subscribe(progress, target, &names)?;
+        let subscribers = subscribe(stage, &names)?;
         progress.say("signing");
         let scripts = self.scripts(target);
         let warm_up = warm_up(scripts.iter().map(Script::requests).max().unwrap_or(0));
@@ -75,7 +81,7 @@ impl Publish {
         traffic.is_spinning = self.spin;
         progress.say("publishing");
         let per = ("publish", u64::from(self.subscribers));
-        measure(&mut traffic, (target.pid, warm_up), per)
+        measure(stage, (&mut traffic, warm_up), per)
     }
 
     /// Every publisher goes round its own channels.
