@@ -28,6 +28,9 @@ pub enum Pace {
     Every(Duration),
     /// As soon as its publisher's last one was answered.
     Saturated,
+    /// So long after the one before was due, whatever has come of it (an open loop). What waits for a
+    /// publisher that is free, or for this process, was sent when it was due.
+    Open(Duration),
 }
 
 /// Everything that goes on in one run.
@@ -48,6 +51,8 @@ pub struct Traffic {
     buffer: Vec<u8>,
     began: Instant,
     due: Instant,
+    /// Whose turn it is among publishers that are free.
+    turn: usize,
 }
 
 impl Traffic {
@@ -83,6 +88,7 @@ impl Traffic {
             buffer: vec![0; 256 * 1024],
             began: now,
             due: now,
+            turn: 0,
         })
     }
 
@@ -95,11 +101,12 @@ impl Traffic {
         let mut last = Instant::now();
         self.due = self.due.max(last);
         loop {
-            self.begin_due(limit)?;
+            // One time for both: what is early here must not be late there.
+            let now = Instant::now();
+            self.begin_due(limit, now)?;
             if self.is_done(limit) {
                 return Ok(());
             }
-            let now = Instant::now();
             let count = self.poll.wait(Some(self.patience(now)))?;
             for index in 0..count {
                 let (token, _) = self.poll.ready(index);
@@ -150,21 +157,27 @@ impl Traffic {
                 .all(|publisher| !publisher.is_waiting() && publisher.next(limit).is_none())
     }
 
-    fn begin_due(&mut self, limit: usize) -> anyhow::Result<()> {
+    fn begin_due(&mut self, limit: usize, now: Instant) -> anyhow::Result<()> {
         if let Pace::OneAtATime | Pace::Every(_) = self.pace {
             let is_busy = self.publishers.iter().any(Publisher::is_waiting);
-            let is_early = self.due > Instant::now();
+            let is_early = self.due > now;
             if is_busy || is_early || self.tally.delivered < self.expected {
                 return Ok(());
             }
         }
-        let (began, audience) = (self.began, self.audience);
-        for publisher in &mut self.publishers {
+        let (began, audience, mut next) = (self.began, self.audience, self.turn);
+        let (later, first) = self.publishers.split_at_mut(self.turn);
+        for (publisher, turn) in first.iter_mut().chain(later).zip(self.turn + 1..) {
+            let sent_at = match self.pace {
+                Pace::Open(_) if self.due > now => break,
+                Pace::Open(_) => self.due,
+                _ => Instant::now(),
+            };
             let Some(post) = publisher.next(limit).filter(|_| !publisher.is_waiting()) else {
                 continue;
             };
-            let now = nanoseconds(began.elapsed());
-            self.tally.sent(post.first.stream, post.events, now);
+            let sent_at = nanoseconds(sent_at.saturating_duration_since(began));
+            self.tally.sent(post.first.stream, post.events, sent_at);
             self.expected += u64::from(post.events) * audience;
             publisher.begin()?;
             match self.pace {
@@ -174,8 +187,13 @@ impl Traffic {
                     self.due += pause;
                     break;
                 }
+                Pace::Open(pause) => {
+                    self.due += pause;
+                    next = turn;
+                }
             }
         }
+        self.turn = next.checked_rem(self.publishers.len()).unwrap_or_default();
         Ok(())
     }
 

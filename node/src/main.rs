@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use handbell::cli::Cli;
-use mimalloc::MiMalloc;
+use tikv_jemallocator::Jemalloc;
 
 // Chosen by measurement: docs/decisions/0006-allocator.md.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -1,6 +1,8 @@
 //! Many channels with few subscribers each: what a publish costs when it is signed, parsed and
 //! looked up for a handful of deliveries.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde::Serialize;
 
@@ -30,6 +32,9 @@ pub struct Publish {
     /// Bytes of an event's data; 100 make a frame of 144.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(MARK_BYTES as i64..=10_240))]
     bytes: u32,
+    /// So many events a second, whatever has come of those before; else as fast as publishers can.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: Option<u32>,
     /// Publishers, each with one request unanswered. A channel's events all come from one.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     publishers: u32,
@@ -42,8 +47,9 @@ impl Publish {
     pub(super) fn title(&self) -> String {
         let Self { channels, subscribers, bytes, publishers, .. } = self;
         let events = self.per_channel() * channels;
+        let rate = self.rate.map(|rate| format!(", {rate} a second")).unwrap_or_default();
         format!(
-            "publish: {events} events of {bytes} bytes to {channels} channels with {subscribers} subscribers each, from {publishers} publishers"
+            "publish: {events} events of {bytes} bytes to {channels} channels with {subscribers} subscribers each, from {publishers} publishers{rate}"
         )
     }
 
@@ -69,7 +75,9 @@ impl Publish {
         let lengths = vec![self.per_channel(); self.channels as usize];
         let checker = Checker::new(numbers, 1, lengths);
         let streams = (self.channels as usize, u64::from(self.subscribers));
-        let mut traffic = Traffic::new(subscribers, publishers, Pace::Saturated, checker, streams)?;
+        let every = |rate| Pace::Open(Duration::from_secs(1) / rate);
+        let pace = self.rate.map_or(Pace::Saturated, every);
+        let mut traffic = Traffic::new(subscribers, publishers, pace, checker, streams)?;
         traffic.is_spinning = self.spin;
         progress.say("publishing");
         let per = ("publish", u64::from(self.subscribers));

@@ -11,7 +11,6 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
-use mimalloc::MiMalloc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +22,10 @@ mod table;
 mod usage;
 
 use table::Row;
+use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Bytes of an event's data, and of a frame of the stream.
 const EVENT_BYTES: usize = 200;

@@ -22,7 +22,7 @@ impl Channels {
             for (key, mailbox) in slot.custody.running() {
                 let (subscribers, members) = mailbox.vitals.counts();
                 let is_asked = key.app == query.app
-                    && subscribers > 0
+                    && (subscribers > 0 || members > 0)
                     && !key.channel.kind().reserved
                     && key.channel.as_str().starts_with(&query.prefix);
                 if is_asked {

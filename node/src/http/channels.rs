@@ -86,7 +86,7 @@ pub(super) async fn show(
         let counts = server.router.transports(key).await.map_err(Refusal::from)?;
         body.insert("transports".into(), transports(&counts));
     }
-    body.insert("occupied".into(), (summary.subscribers > 0).into());
+    body.insert("occupied".into(), summary.is_occupied().into());
     if info.cache {
         body.insert("cache".into(), cache(&summary));
     }
@@ -102,7 +102,7 @@ pub(super) async fn stats(
     let (authentic, name) = ask_about(&server, &id, &channel, request).await?;
     let is_presence = name.kind().is_presence();
     let summary = inspect(&server, &authentic, name).await?;
-    let mut body = json!({ "occupied": summary.subscribers > 0 });
+    let mut body = json!({ "occupied": summary.is_occupied() });
     if is_presence {
         body["user_count"] = summary.members.into();
     }

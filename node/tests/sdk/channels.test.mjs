@@ -35,6 +35,23 @@ async function settled(channel, transports) {
   await eventually(areSo, () => `${JSON.stringify(expected)}; it is ${JSON.stringify(answers)}`);
 }
 
+test("a channel is occupied whose members may come back", async () => {
+  const channel = fresh("presence-room");
+  const { status } = await poll(server, jwt, { channels: channel, wait: 0 });
+  assert.equal(status, 200);
+  for (const node of server.nodes) {
+    const params = { info: "subscription_count,user_count" };
+    let answer;
+    const isSo = async () => {
+      answer = await ask(node, `/channels/${channel}`, params);
+      return isDeepStrictEqual(answer, { occupied: true, subscription_count: 0, user_count: 1 });
+    };
+    await eventually(isSo, () => JSON.stringify(answer));
+    const { channels } = await ask(node, "/channels", { filter_by_prefix: channel, info: "user_count" });
+    assert.deepEqual(channels, { [channel]: { user_count: 1 } });
+  }
+});
+
 test("the channels that are active are listed over all nodes, by prefix and in pages", async (t) => {
   const prefix = fresh("job");
   const names = Array.from({ length: 7 }, (_, n) => `${prefix}:${n}`);

@@ -17,6 +17,7 @@ done
 has() { command -v "$1" >/dev/null; }
 packages=
 [ -x "${CHROMIUM:-/usr/bin/chromium}" ] || packages="$packages chromium"
+has faketime || packages="$packages faketime"
 has openssl || packages="$packages openssl"
 python3 -c 'import ensurepip' 2>/dev/null || packages="$packages python3-venv"
 if [ -n "$packages" ]; then

@@ -265,6 +265,14 @@ pub struct Summary {
     pub signed_in: Vec<RelayId>,
 }
 
+impl Summary {
+    /// Whether anybody is there: a member who may come back for a while is.
+    #[must_use]
+    pub const fn is_occupied(&self) -> bool {
+        self.subscribers > 0 || self.members > 0
+    }
+}
+
 /// What a channel wants done, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
