@@ -71,7 +71,7 @@ impl Dialect {
         }
         format!(
             "{head}connection: Upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: aGFuZGJlbGwtbG9hZHRlc3Q=\r\n\r\n"
+             sec-websocket-version: 13\r\nsec-websocket-key: aGFuZGJlbGwtbG9hZHRlcw==\r\n\r\n"
         )
     }
 
