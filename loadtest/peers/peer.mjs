@@ -15,7 +15,8 @@ function stream(request, response) {
   const of = streams.get(channel) ?? new Set();
   streams.set(channel, of.add(response));
   response.on("close", () => of.delete(response));
-  response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
+  response.useChunkedEncodingByDefault = false;
+  response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store", connection: "close" });
   response.flushHeaders();
   setTimeout(() => response.write("id: 0\n\n"), 5);
 }
