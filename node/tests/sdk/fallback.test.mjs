@@ -336,7 +336,8 @@ test("4100: a client that does not read what is sent to it", async (t) => {
     await flooded.sdk().trigger("flood", "event", "x".repeat(10_000));
     await inbox.take("event");
   }
-  assert.match(await (await raw.post("xhr")).text(), /\nc\[4100,"[^"]+"\]\n$/);
+  // What waited was dropped: it lacks something anyhow.
+  assert.match(await (await raw.post("xhr")).text(), /^c\[4100,"[^"]+"\]\n$/);
 });
 
 for (const transport of TRANSPORTS) {
