@@ -22,13 +22,11 @@ fn run(folder: &Path, arguments: &[&str]) -> Value {
 }
 
 /// The broker, which is another package's: a workspace's tests have built it.
-fn handbell() -> Option<String> {
+#[track_caller]
+fn handbell() -> String {
     let path = Path::new(env!("CARGO_BIN_EXE_handbell-loadtest")).with_file_name("handbell");
-    let found = path.exists().then(|| path.to_string_lossy().into_owned());
-    if found.is_none() {
-        eprintln!("not run: {} is not there", path.display());
-    }
-    found
+    assert!(path.exists(), "{} is not there: cargo build -p handbell", path.display());
+    path.to_string_lossy().into_owned()
 }
 
 /// A figure of the only round.
@@ -116,7 +114,7 @@ fn client_events_reach_everybody_but_their_sender() {
 #[test]
 fn members_are_told_of_every_join_and_leave() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(handbell) = handbell() else { return };
+    let handbell = handbell();
     let arguments = [
         "presence-churn",
         "--channels",
@@ -182,7 +180,7 @@ fn a_soak_does_all_that_the_server_can_do() {
     ];
     let report = run(folder.path(), &arguments);
     assert!(figure(&report, "cuts") > 0.0);
-    let Some(handbell) = handbell() else { return };
+    let handbell = handbell();
     let here = ["--server", handbell.as_str(), "--servers", "handbell"];
     let report = run(folder.path(), &[&arguments[..], &here].concat());
     let (published, delivered) =
