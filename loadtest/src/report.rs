@@ -44,6 +44,12 @@ impl Round {
         let name = name.to_owned();
         self.figures.push(Figure { name, value });
     }
+
+    /// Adds how many there were of something.
+    #[allow(clippy::cast_precision_loss)] // Nobody counts to 2^53.
+    pub fn add_count(&mut self, name: &str, count: u64) {
+        self.add(name, count as f64);
+    }
 }
 
 /// All rounds of one server.

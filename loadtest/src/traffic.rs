@@ -24,13 +24,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub enum Pace {
     /// When everything before it has been delivered and answered.
     OneAtATime,
-    /// The same, and not before so long after the one before.
-    Every(Duration),
     /// As soon as its publisher's last one was answered.
     Saturated,
     /// So long after the one before was due, whatever has come of it (an open loop). What waits for a
     /// publisher that is free, or for this process, was sent when it was due.
     Open(Duration),
+}
+
+impl Pace {
+    /// So many requests a second, in an open loop.
+    #[must_use]
+    pub fn at(rate: u32) -> Self {
+        Self::Open(Duration::from_secs(1) / rate)
+    }
 }
 
 /// Everything that goes on in one run.
@@ -158,10 +164,9 @@ impl Traffic {
     }
 
     fn begin_due(&mut self, limit: usize, now: Instant) -> anyhow::Result<()> {
-        if let Pace::OneAtATime | Pace::Every(_) = self.pace {
+        if self.pace == Pace::OneAtATime {
             let is_busy = self.publishers.iter().any(Publisher::is_waiting);
-            let is_early = self.due > now;
-            if is_busy || is_early || self.tally.delivered < self.expected {
+            if is_busy || self.tally.delivered < self.expected {
                 return Ok(());
             }
         }
@@ -183,10 +188,6 @@ impl Traffic {
             match self.pace {
                 Pace::Saturated => {}
                 Pace::OneAtATime => break,
-                Pace::Every(pause) => {
-                    self.due += pause;
-                    break;
-                }
                 Pace::Open(pause) => {
                     self.due += pause;
                     next = turn;

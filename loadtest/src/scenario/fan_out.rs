@@ -1,8 +1,6 @@
 //! One channel with many subscribers: what a delivery costs when events come one at a time, when
 //! they queue up, and when they come in batches.
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -34,7 +32,7 @@ pub struct FanOut {
     /// When an event is published.
     #[arg(long, value_enum, default_value_t = Mode::OneAtATime)]
     mode: Mode,
-    /// With one at a time: at most so many events a second.
+    /// With one at a time: so many events a second instead, whatever has come of those before.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: Option<u32>,
     /// With the other modes: publishers, each with one request unanswered.
@@ -64,7 +62,7 @@ impl FanOut {
         let events = publishers * posts * batch;
         let mode = match (self.mode, self.rate) {
             (Mode::OneAtATime, None) => "one at a time".to_owned(),
-            (Mode::OneAtATime, Some(rate)) => format!("one at a time, {rate} a second"),
+            (Mode::OneAtATime, Some(rate)) => format!("{rate} a second"),
             (Mode::Saturated, _) => format!("from {publishers} publishers"),
             (Mode::Batches, _) => format!("in batches of {batch} from {publishers} publishers"),
         };
@@ -116,7 +114,7 @@ impl FanOut {
     fn pace(&self) -> Pace {
         match (self.mode, self.rate) {
             (Mode::OneAtATime, None) => Pace::OneAtATime,
-            (Mode::OneAtATime, Some(rate)) => Pace::Every(Duration::from_secs(1) / rate),
+            (Mode::OneAtATime, Some(rate)) => Pace::at(rate),
             (Mode::Saturated | Mode::Batches, _) => Pace::Saturated,
         }
     }

@@ -1,8 +1,6 @@
 //! Many channels with few subscribers each: what a publish costs when it is signed, parsed and
 //! looked up for a handful of deliveries.
 
-use std::time::Duration;
-
 use clap::Args;
 use serde::Serialize;
 
@@ -75,8 +73,7 @@ impl Publish {
         let lengths = vec![self.per_channel(); self.channels as usize];
         let checker = Checker::new(numbers, 1, lengths);
         let streams = (self.channels as usize, u64::from(self.subscribers));
-        let every = |rate| Pace::Open(Duration::from_secs(1) / rate);
-        let pace = self.rate.map_or(Pace::Saturated, every);
+        let pace = self.rate.map_or(Pace::Saturated, Pace::at);
         let mut traffic = Traffic::new(subscribers, publishers, pace, checker, streams)?;
         traffic.is_spinning = self.spin;
         progress.say("publishing");

@@ -109,8 +109,7 @@ impl ReconnectStorm {
         round.add_usage(&used, count as u64, "reconnect");
         round.add_quantiles("latency", &meanwhile);
         round.add("calm latency p99, ms", milliseconds(calm));
-        #[allow(clippy::cast_precision_loss)]
-        round.add("failed attempts", scene.arrivals.failed as f64);
+        round.add_count("failed attempts", scene.arrivals.failed);
         round.add_memory("before", before);
         round.add_memory("after", memory(target)?);
         round.faults = scene.faults();

@@ -99,13 +99,12 @@ impl SlowConsumer {
         let is_whole =
             |number: &usize| scene.is_here(*number) && scene.tally.checker.owed(*number) == 0;
         let whole = slow.clone().filter(is_whole).count();
-        #[allow(clippy::cast_precision_loss)]
         for (name, count) in [
             ("slow ones that were closed", closed),
             ("slow ones that were told 4100", too_slow),
             ("slow ones that got everything", whole),
         ] {
-            round.add(name, count as f64);
+            round.add_count(name, count as u64);
         }
         round.add_memory("before", before);
         round.add_memory("while some do not read", meanwhile);

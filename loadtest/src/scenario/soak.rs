@@ -98,8 +98,7 @@ impl Soak {
         round.add_quantiles("latency", &scene.tally.latency);
         round.add_rate(scene.tally.delivered, &used);
         round.add_quantiles("back", &scene.arrivals.latency);
-        #[allow(clippy::cast_precision_loss)]
-        round.add("cuts", scene.arrivals.came as f64);
+        round.add_count("cuts", scene.arrivals.came);
         round.add_memory("at the start", before);
         round.add_memory("at the end", after);
         if let (Some(before), Some(after)) = (before, after) {
