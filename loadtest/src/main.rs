@@ -77,7 +77,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
 /// Measures, and says what came of it.
 fn report((scenario, options): (Scenario, Options)) -> anyhow::Result<bool> {
     descriptors::raise();
-    descriptors::check(scenario.connections())?;
+    descriptors::check(scenario.connections().into())?;
     let machine = Machine::this();
     let servers = match options.target()? {
         Some(target) => measure(&scenario, &options, &Place::There(target))?,

@@ -51,25 +51,46 @@ pub enum Scenario {
     Soak(soak::Soak),
 }
 
+/// What each scenario says of itself.
+trait Measure {
+    /// What it does, for people.
+    fn title(&self) -> String;
+
+    /// Connections that it needs at most.
+    fn connections(&self) -> u32;
+
+    /// Runs it once.
+    fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round>;
+
+    /// Whether a server can be measured by it whose subscribers come in by this door.
+    fn suits(&self, _kind: Kind, _door: Door) -> bool {
+        true
+    }
+}
+
 impl Scenario {
+    fn measure(&self) -> &dyn Measure {
+        match self {
+            Self::Idle(idle) => idle,
+            Self::FanOut(fan_out) => fan_out,
+            Self::Publish(publish) => publish,
+            Self::ReconnectStorm(storm) => storm,
+            Self::PresenceChurn(churn) => churn,
+            Self::ClientEvents(events) => events,
+            Self::SlowConsumer(slow) => slow,
+            Self::ConnectRamp(ramp) => ramp,
+            Self::Soak(soak) => soak,
+        }
+    }
+
     /// Runs it once.
     ///
     /// # Errors
     /// If the server or the load test fails; deliveries that go wrong are figures.
     pub fn run(&self, progress: &Progress, target: &Target) -> anyhow::Result<Round> {
-        let stage = &Stage { progress, target, began: Instant::now() };
+        let stage = Stage { progress, target, began: Instant::now() };
         let sampler = target.pid.map(|pid| Sampler::start(pid, stage.began));
-        let round = match self {
-            Self::Idle(idle) => idle.run(stage),
-            Self::FanOut(fan_out) => fan_out.run(stage),
-            Self::Publish(publish) => publish.run(stage),
-            Self::ReconnectStorm(storm) => storm.run(stage),
-            Self::PresenceChurn(churn) => churn.run(stage),
-            Self::ClientEvents(events) => events.run(stage),
-            Self::SlowConsumer(slow) => slow.run(stage),
-            Self::ConnectRamp(ramp) => ramp.run(stage),
-            Self::Soak(soak) => soak.run(stage),
-        };
+        let round = self.measure().run(&stage);
         let server = sampler.map(Sampler::stop).unwrap_or_default();
         let mut round = round?;
         round.recording.server = server;
@@ -79,50 +100,19 @@ impl Scenario {
     /// What it does, for people.
     #[must_use]
     pub fn title(&self) -> String {
-        match self {
-            Self::Idle(idle) => idle.title(),
-            Self::FanOut(fan_out) => fan_out.title(),
-            Self::Publish(publish) => publish.title(),
-            Self::ReconnectStorm(storm) => storm.title(),
-            Self::PresenceChurn(churn) => churn.title(),
-            Self::ClientEvents(events) => events.title(),
-            Self::SlowConsumer(slow) => slow.title(),
-            Self::ConnectRamp(ramp) => ramp.title(),
-            Self::Soak(soak) => soak.title(),
-        }
+        self.measure().title()
     }
 
     /// Connections that it needs at most.
     #[must_use]
-    pub fn connections(&self) -> u64 {
-        match self {
-            Self::Idle(idle) => idle.clients().into(),
-            Self::FanOut(fan_out) => fan_out.clients().into(),
-            Self::Publish(publish) => publish.connections(),
-            Self::ReconnectStorm(storm) => storm.clients().into(),
-            Self::PresenceChurn(churn) => churn.clients().into(),
-            Self::ClientEvents(events) => events.clients().into(),
-            Self::SlowConsumer(slow) => slow.clients().into(),
-            Self::ConnectRamp(ramp) => ramp.clients().into(),
-            Self::Soak(soak) => soak.clients().into(),
-        }
+    pub fn connections(&self) -> u32 {
+        self.measure().connections()
     }
 
     /// Whether a server can be measured by it whose subscribers come in by this door.
     #[must_use]
     pub fn suits(&self, kind: Kind, door: Door) -> bool {
-        match self {
-            Self::Idle(_)
-            | Self::FanOut(_)
-            | Self::Publish(_)
-            | Self::ReconnectStorm(_)
-            | Self::SlowConsumer(_)
-            | Self::ConnectRamp(_)
-            | Self::Soak(_) => true,
-            Self::ClientEvents(_) => door == Door::Pusher,
-            // The bare server knows nobody.
-            Self::PresenceChurn(_) => kind != Kind::Bare && door == Door::Pusher,
-        }
+        self.measure().suits(kind, door)
     }
 }
 

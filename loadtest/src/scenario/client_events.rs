@@ -6,12 +6,14 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::checker::Checker;
+use crate::door::Door;
 use crate::mark::{MARK_BYTES, Mark};
 use crate::report::Round;
 use crate::scene::pulse::Pulse;
 use crate::scene::{Role, Scene, Seat};
+use crate::server::Kind;
 
-use super::{Stage, Usage};
+use super::{Measure, Stage, Usage};
 
 /// The parameters.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -38,8 +40,8 @@ pub struct ClientEvents {
     seconds: u64,
 }
 
-impl ClientEvents {
-    pub(super) fn title(&self) -> String {
+impl Measure for ClientEvents {
+    fn title(&self) -> String {
         let Self { channels, subscribers, rate, bytes, seconds, .. } = self;
         format!(
             "client-events: {rate} a second of {bytes} bytes for {seconds} s, from {} of {subscribers} \
@@ -48,16 +50,15 @@ impl ClientEvents {
         )
     }
 
-    /// Connections that it has at most.
-    pub(super) const fn clients(&self) -> u32 {
+    fn connections(&self) -> u32 {
         self.channels * self.subscribers
     }
 
-    pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
+    fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let mut scene = self.scene(stage)?;
         progress.say("opening connections");
-        scene.assemble(0..self.clients() as usize)?;
+        scene.assemble(0..self.connections() as usize)?;
         self.excuse_senders(&mut scene);
 
         progress.say("sending");
@@ -85,6 +86,12 @@ impl ClientEvents {
         Ok(round)
     }
 
+    fn suits(&self, _kind: Kind, door: Door) -> bool {
+        door == Door::Pusher
+    }
+}
+
+impl ClientEvents {
     fn senders(&self) -> u32 {
         self.senders.min(self.subscribers)
     }

@@ -11,7 +11,7 @@ use crate::dialect::channel_name;
 use crate::report::Round;
 use crate::scene::{Role, Scene, Seat};
 
-use super::{Stage, Usage, memory};
+use super::{Measure, Stage, Usage, memory};
 
 /// How long nobody may arrive before those who are on their way count as refused.
 const STALL_NS: u64 = 10_000_000_000;
@@ -37,20 +37,19 @@ pub struct ConnectRamp {
     channels: u32,
 }
 
-impl ConnectRamp {
-    pub(super) fn title(&self) -> String {
+impl Measure for ConnectRamp {
+    fn title(&self) -> String {
         let Self { connections, rate, channels } = self;
         format!(
             "connect-ramp: {connections} connections to {channels} channels, from none to {rate} a second"
         )
     }
 
-    /// Connections that it has at most.
-    pub(super) const fn clients(&self) -> u32 {
+    fn connections(&self) -> u32 {
         self.connections
     }
 
-    pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
+    fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let spread: Vec<u32> = (0..self.connections).map(|number| number % self.channels).collect();
         let streams = self.channels as usize;
@@ -90,7 +89,9 @@ impl ConnectRamp {
         round.recording = scene.recording(stage.began);
         Ok(round)
     }
+}
 
+impl ConnectRamp {
     /// Opens them when they are due. Returns how many were not let in.
     fn connect(&self, scene: &mut Scene<'_>) -> anyhow::Result<u64> {
         let (began, count) = (scene.now_ns(), self.connections);

@@ -11,7 +11,7 @@ use crate::publisher::{Publisher, Script};
 use crate::report::Round;
 use crate::traffic::{Pace, Traffic};
 
-use super::{Stage, measure, subscribe, warm_up};
+use super::{Measure, Stage, measure, subscribe, warm_up};
 
 /// Events of one batch: Pusher allows no more.
 const BATCH: u32 = 10;
@@ -55,8 +55,8 @@ enum Mode {
     Batches,
 }
 
-impl FanOut {
-    pub(super) fn title(&self) -> String {
+impl Measure for FanOut {
+    fn title(&self) -> String {
         let Self { subscribers, bytes, .. } = self;
         let (publishers, posts, batch) = self.share_out();
         let events = publishers * posts * batch;
@@ -69,12 +69,11 @@ impl FanOut {
         format!("fan-out: {events} events of {bytes} bytes to {subscribers} subscribers, {mode}")
     }
 
-    /// Connections that it has at most.
-    pub(super) const fn clients(&self) -> u32 {
+    fn connections(&self) -> u32 {
         self.subscribers + self.publishers
     }
 
-    pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
+    fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let channel = channel_name(0);
         let channels = vec![channel.clone(); self.subscribers as usize];
@@ -100,7 +99,9 @@ impl FanOut {
         let warm_up = warm_up(posts as usize);
         measure(stage, (&mut traffic, warm_up), ("delivery", 1))
     }
+}
 
+impl FanOut {
     /// Publishers, requests of each, and events of each request: at least as many as were asked for.
     fn share_out(&self) -> (u32, u32, u32) {
         let (publishers, batch) = match self.mode {

@@ -13,7 +13,7 @@ use crate::process;
 use crate::report::Round;
 use crate::subscriber::Subscriber;
 
-use super::{Stage, Usage, subscribe};
+use super::{Measure, Stage, Usage, subscribe};
 
 /// Time for the server to end what it does when the last connection has come.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -36,20 +36,19 @@ pub struct Idle {
     own_channel: bool,
 }
 
-impl Idle {
-    pub(super) fn title(&self) -> String {
+impl Measure for Idle {
+    fn title(&self) -> String {
         let channels =
             if self.own_channel { self.connections } else { self.channels.min(self.connections) };
         let Self { connections, hold, .. } = self;
         format!("idle: {connections} connections in {channels} channels, held for {hold} s")
     }
 
-    /// Connections that it has at most.
-    pub(super) const fn clients(&self) -> u32 {
+    fn connections(&self) -> u32 {
         self.connections
     }
 
-    pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
+    fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let pid = target
             .pid

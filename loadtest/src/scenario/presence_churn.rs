@@ -9,13 +9,15 @@ use serde::Serialize;
 
 use crate::checker::Checker;
 use crate::dialect::Credentials;
+use crate::door::Door;
 use crate::door::Join;
 use crate::mark::Mark;
 use crate::report::Round;
 use crate::scene::pulse::Pulse;
 use crate::scene::{Role, Scene, Seat};
+use crate::server::Kind;
 
-use super::{Stage, Usage, memory};
+use super::{Measure, Stage, Usage, memory};
 
 /// Bytes of a user id: those of a mark.
 const ID_BYTES: usize = 0;
@@ -41,8 +43,8 @@ pub struct PresenceChurn {
     seconds: u64,
 }
 
-impl PresenceChurn {
-    pub(super) fn title(&self) -> String {
+impl Measure for PresenceChurn {
+    fn title(&self) -> String {
         let Self { channels, members, rate, seconds } = self;
         format!(
             "presence-churn: {rate} joins and leaves a second for {seconds} s, in {channels} presence \
@@ -50,18 +52,17 @@ impl PresenceChurn {
         )
     }
 
-    /// Connections that it has at most.
-    pub(super) const fn clients(&self) -> u32 {
+    fn connections(&self) -> u32 {
         self.channels * (self.members + 1)
     }
 
-    pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
+    fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let app = target.dialect.pusher_app();
         let app = app.context("presence channels are joined by the Pusher door")?;
         let (mut scene, visitors) = self.scene(stage)?;
         progress.say("opening connections");
-        scene.assemble(0..self.clients() as usize)?;
+        scene.assemble(0..self.connections() as usize)?;
         scene.rest(SETTLE)?;
         let before = memory(target)?;
         scene.tally.forget(scene.now_ns());
@@ -94,6 +95,13 @@ impl PresenceChurn {
         Ok(round)
     }
 
+    /// The bare server knows nobody.
+    fn suits(&self, kind: Kind, door: Door) -> bool {
+        kind != Kind::Bare && door == Door::Pusher
+    }
+}
+
+impl PresenceChurn {
     /// Members of all channels, and then a visitor for each channel. Returns the first visitor.
     fn scene<'a>(&self, stage: &Stage<'a>) -> anyhow::Result<(Scene<'a>, usize)> {
         let count = self.channels * self.members;

@@ -12,7 +12,7 @@ use crate::report::Round;
 use crate::server::Target;
 use crate::traffic::{Pace, Traffic};
 
-use super::{Stage, measure, subscribe, warm_up};
+use super::{Measure, Stage, measure, subscribe, warm_up};
 
 /// The parameters.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -41,8 +41,8 @@ pub struct Publish {
     spin: bool,
 }
 
-impl Publish {
-    pub(super) fn title(&self) -> String {
+impl Measure for Publish {
+    fn title(&self) -> String {
         let Self { channels, subscribers, bytes, publishers, .. } = self;
         let events = self.per_channel() * channels;
         let rate = self.rate.map(|rate| format!(", {rate} a second")).unwrap_or_default();
@@ -51,12 +51,11 @@ impl Publish {
         )
     }
 
-    /// Connections that it has at most.
-    pub(super) fn connections(&self) -> u64 {
-        u64::from(self.channels) * u64::from(self.subscribers) + u64::from(self.publishers)
+    fn connections(&self) -> u32 {
+        self.channels * self.subscribers + self.publishers
     }
 
-    pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
+    fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let numbers: Vec<u32> = (0..self.channels)
             .flat_map(|channel| std::iter::repeat_n(channel, self.subscribers as usize))
@@ -80,7 +79,9 @@ impl Publish {
         let per = ("publish", u64::from(self.subscribers));
         measure(stage, (&mut traffic, warm_up), per)
     }
+}
 
+impl Publish {
     /// Every publisher goes round its own channels.
     fn scripts(&self, target: &Target) -> Vec<Script> {
         let count = self.publishers.min(self.channels);

@@ -15,7 +15,7 @@ use crate::scene::pulse::Pulse;
 use crate::scene::{Role, Scene, Seat};
 use crate::traffic::nanoseconds;
 
-use super::{Stage, Usage, Used, memory, milliseconds};
+use super::{Measure, Stage, Usage, Used, memory, milliseconds};
 
 /// Connections that are begun without looking at anything else, so that what is published meanwhile
 /// does not wait for this process.
@@ -52,8 +52,8 @@ pub struct ReconnectStorm {
     patience: u64,
 }
 
-impl ReconnectStorm {
-    pub(super) fn title(&self) -> String {
+impl Measure for ReconnectStorm {
+    fn title(&self) -> String {
         let Self { connections, watchers, channels, rate, .. } = self;
         format!(
             "reconnect-storm: {connections} connections in {channels} channels are cut and come back, \
@@ -61,12 +61,11 @@ impl ReconnectStorm {
         )
     }
 
-    /// Connections that it has at most.
-    pub(super) const fn clients(&self) -> u32 {
+    fn connections(&self) -> u32 {
         self.connections + self.watchers
     }
 
-    pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
+    fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let count = self.connections as usize;
         let all: Vec<u32> = (0..self.connections)
@@ -81,7 +80,7 @@ impl ReconnectStorm {
             scene.add(seat, Role::Subscriber);
         }
         progress.say("opening connections");
-        scene.assemble(0..self.clients() as usize)?;
+        scene.assemble(0..self.connections() as usize)?;
         let before = memory(target)?;
         let mut pulse = Pulse::new(scene.now_ns(), self.rate);
         scene.tally.forget(scene.now_ns());
@@ -117,7 +116,9 @@ impl ReconnectStorm {
         round.recording = scene.recording(stage.began);
         Ok(round)
     }
+}
 
+impl ReconnectStorm {
     /// Publishes for a time.
     fn keep_calm<'a>(
         &self,

@@ -13,7 +13,7 @@ use crate::report::Round;
 use crate::scene::pulse::Pulse;
 use crate::scene::{Role, Scene, Seat};
 
-use super::{Stage, Usage, memory, milliseconds};
+use super::{Measure, Stage, Usage, memory, milliseconds};
 
 /// The code by which a server says that a client may come back at once: it was too slow.
 const TOO_SLOW: u16 = 4100;
@@ -42,8 +42,8 @@ pub struct SlowConsumer {
     seconds: u64,
 }
 
-impl SlowConsumer {
-    pub(super) fn title(&self) -> String {
+impl Measure for SlowConsumer {
+    fn title(&self) -> String {
         let Self { subscribers, slow, rate, bytes, seconds } = self;
         format!(
             "slow-consumer: {rate} events a second of {bytes} bytes to {subscribers} subscribers, and to \
@@ -51,14 +51,13 @@ impl SlowConsumer {
         )
     }
 
-    /// Connections that it has at most.
-    pub(super) const fn clients(&self) -> u32 {
+    fn connections(&self) -> u32 {
         self.subscribers + self.slow
     }
 
-    pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
+    fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
-        let everyone = self.clients() as usize;
+        let everyone = self.connections() as usize;
         let slow = self.subscribers as usize..everyone;
         let checker = Checker::of_absent(vec![0; everyone], 1, 1);
         let mut scene = Scene::new(target, (checker, 1), (1, self.bytes))?;
@@ -113,7 +112,9 @@ impl SlowConsumer {
         round.recording = scene.recording(stage.began);
         Ok(round)
     }
+}
 
+impl SlowConsumer {
     /// Publishes for the time.
     fn publish(&self, scene: &mut Scene<'_>) -> anyhow::Result<()> {
         let mut pulse = Pulse::new(scene.now_ns(), self.rate);

@@ -17,7 +17,7 @@ use crate::traffic::nanoseconds;
 
 use super::client_events::private_name;
 use super::presence_churn::{presence_name, turn_about};
-use super::{Stage, Usage, memory};
+use super::{Measure, Stage, Usage, memory};
 
 /// Time for the server to end what it does, before memory is looked at.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -60,8 +60,8 @@ struct Mix<'a> {
     visitors: usize,
 }
 
-impl Soak {
-    pub(super) fn title(&self) -> String {
+impl Measure for Soak {
+    fn title(&self) -> String {
         let Self { seconds, channels, subscribers, rate, cuts, .. } = self;
         format!(
             "soak: {seconds} s of {rate} events and {cuts} cuts a second, {channels} channels of each \
@@ -69,12 +69,11 @@ impl Soak {
         )
     }
 
-    /// Connections that it has at most.
-    pub(super) const fn clients(&self) -> u32 {
+    fn connections(&self) -> u32 {
         self.channels * (3 * self.subscribers + 1)
     }
 
-    pub(super) fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
+    fn run(&self, stage: &Stage<'_>) -> anyhow::Result<Round> {
         let Stage { progress, target, .. } = stage;
         let (mix, mut scene) = Mix::build(self, stage)?;
         progress.say("opening connections");
