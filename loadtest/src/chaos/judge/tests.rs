@@ -1,10 +1,11 @@
 //! Every kind of violation is fed to the judge: one that cannot find fault proves nothing.
 
-use std::collections::BTreeSet;
-
-use super::super::observation::{Hook, Member, Status, Subscribed};
+use super::super::observation::{Member, Status, Subscribed};
 use super::*;
 use crate::mark::Mark;
+
+mod presence;
+mod webhooks;
 
 const A: Connection = 1;
 const B: Connection = 2;
@@ -288,78 +289,6 @@ fn the_first_event_after_a_crash_is_one_that_was_published_after_it() {
     assert_eq!(first, [Some(at(260)), None]);
 }
 
-fn join(judge: &mut Judge, connection: Connection, user: &str, members: &[&str]) {
-    let members = members.iter().map(|&m| m.into()).collect();
-    let presence = Some((user.into(), members));
-    let subscribed = Subscribed { connection, channel: CHANNEL, presence, at: at(0) };
-    judge.take(Observation::Opened(connection, 0));
-    judge.take(Observation::Subscribed(subscribed));
-}
-
-fn hear(judge: &mut Judge, connection: Connection, user: &str, is_added: bool) {
-    judge.take(Observation::Member(connection, CHANNEL, user.into(), is_added));
-}
-
-#[test]
-fn lists_that_are_kept_up_are_the_truth() {
-    let mut judge = Judge::new(2);
-    join(&mut judge, A, "ann", &["ann"]);
-    join(&mut judge, B, "bob", &["ann", "bob"]);
-    hear(&mut judge, A, "bob", true);
-    assert!(judge.presence.audit().is_none());
-    close(&mut judge, B, None, 5);
-    hear(&mut judge, A, "bob", false);
-    assert!(judge.presence.audit().is_none());
-    assert_eq!(faults(&mut judge, Terms::default()), []);
-}
-
-#[test]
-fn ghosts_and_missing_members_are_found_in_lists() {
-    let mut judge = Judge::new(2);
-    join(&mut judge, A, "ann", &["ann", "eve"]);
-    join(&mut judge, B, "bob", &["ann", "bob"]);
-    let difference = judge.presence.audit();
-    assert_eq!(difference.ghosts, ["eve in channel 3 on 0x1"]);
-    assert_eq!(difference.missing, ["bob in channel 3 on 0x1"]);
-    let mut verdict = Verdict::default();
-    difference.note(&mut verdict);
-    assert_eq!((verdict.count(Fault::Ghost), verdict.count(Fault::Missing)), (1, 1));
-}
-
-#[test]
-fn ghosts_and_missing_members_are_found_in_answers() {
-    let mut judge = Judge::new(2);
-    join(&mut judge, A, "ann", &["ann"]);
-    let check = |users: &[&str], count| {
-        let users = users.iter().map(|&user| user.into()).collect();
-        let mut difference = presence::Difference::default();
-        judge.presence.audit_answer("there", CHANNEL, (Some(&users), count), &mut difference);
-        (difference.ghosts.len(), difference.missing.len())
-    };
-    assert_eq!(check(&["ann"], 1), (0, 0));
-    assert_eq!(check(&["ann", "eve"], 2), (2, 0));
-    assert_eq!(check(&[], 0), (0, 2));
-}
-
-#[test]
-fn nobody_comes_twice_or_leaves_twice() {
-    let mut judge = Judge::new(2);
-    join(&mut judge, A, "ann", &["ann"]);
-    hear(&mut judge, A, "ann", true);
-    hear(&mut judge, A, "bob", false);
-    assert_eq!(faults(&mut judge, Terms::default()), [(Fault::Flicker, 2)]);
-}
-
-#[test]
-fn a_user_with_two_tabs_stays_with_one() {
-    let mut judge = Judge::new(2);
-    join(&mut judge, A, "ann", &["ann"]);
-    join(&mut judge, B, "ann", &["ann"]);
-    assert_eq!((judge.presence.count(CHANNEL), judge.presence.users(CHANNEL).len()), (2, 1));
-    close(&mut judge, B, None, 5);
-    assert_eq!((judge.presence.count(CHANNEL), judge.presence.users(CHANNEL).len()), (1, 1));
-}
-
 #[test]
 fn closes_are_counted_by_code_and_found_by_node() {
     let mut judge = judge(&[A, B]);
@@ -370,67 +299,6 @@ fn closes_are_counted_by_code_and_found_by_node() {
     assert_eq!(judge.closed().count(), 1);
     assert_eq!(judge.verdict(Terms::default()).codes, [("4200".to_owned(), 1)].into());
     assert_eq!(judge.open().count(), 0);
-}
-
-fn hook(id: &str, name: &str, user: Option<&str>) -> Hook {
-    let id = Some(id.to_owned()).filter(|id| !id.is_empty());
-    let user_id = user.map(str::to_owned);
-    Hook { id, name: name.into(), channel: "c".into(), user_id }
-}
-
-/// What is wrong with these webhooks if this is the truth.
-fn hooks(hooks: &[Hook], truth: &[(&str, Option<&str>)]) -> Vec<(Fault, u64)> {
-    let mut judge = Judge::new(2);
-    judge.take(Observation::Hooks(hooks.to_vec()));
-    let subject =
-        |&(channel, user): &(&str, Option<&str>)| (channel.to_owned(), user.map(str::to_owned));
-    let truth: BTreeSet<_> = truth.iter().map(subject).collect();
-    judge.webhooks.verdict(&truth).faults.into_iter().collect()
-}
-
-#[test]
-fn webhooks_that_end_with_the_truth_are_clean_also_when_repeated() {
-    let said = [
-        hook("1", "channel_occupied", None),
-        hook("2", "member_added", Some("ann")),
-        hook("1", "channel_occupied", None),
-        hook("3", "member_removed", Some("ann")),
-    ];
-    assert_eq!(hooks(&said, &[("c", None)]), []);
-}
-
-#[test]
-fn what_both_sides_of_a_cut_have_told_is_counted_and_the_end_must_still_be_true() {
-    let said = ["1", "2"].map(|id| hook(id, "channel_occupied", None));
-    let mut judge = Judge::new(2);
-    judge.webhooks.expect_two_sides();
-    judge.take(Observation::Hooks(said.to_vec()));
-    let truth = BTreeSet::from([("c".to_owned(), None)]);
-    assert!(judge.webhooks.verdict(&truth).is_clean());
-    assert_eq!(judge.webhooks.told_by_both_sides, 1);
-    assert_eq!(judge.webhooks.verdict(&BTreeSet::new()).count(Fault::WebhookWrong), 1);
-}
-
-#[test]
-fn webhooks_that_are_missing_wrong_or_doubled_are_found() {
-    let occupied = hook("1", "channel_occupied", None);
-    assert_eq!(hooks(&[], &[("c", None)]), [(Fault::WebhookWrong, 1)]);
-    assert_eq!(hooks(std::slice::from_ref(&occupied), &[]), [(Fault::WebhookWrong, 1)]);
-    let again = hook("2", "channel_occupied", None);
-    assert_eq!(hooks(&[occupied.clone(), again], &[("c", None)]), [(Fault::WebhookRepeated, 1)]);
-    let other = hook("1", "channel_vacated", None);
-    assert_eq!(hooks(&[occupied, other], &[("c", None)]), [(Fault::WebhookRepeated, 1)]);
-}
-
-#[test]
-fn webhooks_in_the_wrong_order_are_found() {
-    let said = [
-        hook("1", "channel_occupied", None),
-        hook("3", "channel_occupied", None),
-        hook("2", "channel_vacated", None),
-    ];
-    let found = hooks(&said, &[("c", None)]);
-    assert_eq!(found, [(Fault::WebhookRepeated, 1), (Fault::WebhookWrong, 1)]);
 }
 
 #[test]
