@@ -314,10 +314,10 @@ limits! {
     /// Seconds for which a cache channel remembers its last event.
     cache_seconds: u32 = 1_800,
     /// Events that may wait for one slow connection, an eighth more of high priority. Beyond it: those
-    /// of low priority are left out; then close code 4100.
+    /// of low priority are left out; then it is closed, with 4100 if it still reads. A poll is answered.
     outbox_events: usize = 1_024,
-    /// Bytes that may wait for one slow connection, an eighth more of high priority. Beyond it: events
-    /// of low priority are left out; then close code 4100.
+    /// Bytes that may wait for one slow connection, an eighth more of high priority. Beyond it: as
+    /// beyond `outbox_events`.
     outbox_bytes: usize = 1_048_576,
     /// Webhook events that may wait for one address. Beyond it: the newest are dropped and counted.
     webhook_events: usize = 10_000,
